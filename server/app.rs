@@ -21,7 +21,10 @@ mod watch;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    time::{sleep, timeout},
+};
 
 pub use self::areas::Areas;
 pub(crate) use self::models::http as provider_http;
@@ -180,8 +183,10 @@ impl App {
                 .tasks
                 .spawn(fleet.run(self.registry.clone(), areas.tasks.stopping()));
         }
-        let leader = areas.controller.clone();
-        areas.dispatcher.start(&areas.tasks, move || leader.leads());
+        let leader = self.controller.clone();
+        self.dispatcher.start(&self.tasks, move || leader.leads());
+        let controller = self.controller.clone();
+        let is_open = move || controller.is_open();
         let reload = Reload {
             config: self.config.clone(),
             models: areas.models,
@@ -191,7 +196,14 @@ impl App {
             seen: self.seen,
             hangups: self.hangups,
         };
-        areas.tasks.spawn(reload.run(areas.tasks.stopping()));
+        self.tasks.spawn(reload.run(self.tasks.stopping()));
+        // Whoever comes now gets the share that is decided, where the database answers.
+        let opened = async {
+            while !is_open() {
+                sleep(OPENING_PAUSE).await;
+            }
+        };
+        let _ = timeout(OPENING, opened).await;
         let patience = self.config.server.shutdown_timeout;
         if !transport::serve(
             listener,
@@ -216,6 +228,9 @@ impl App {
     }
 }
 
+/// How long a start waits for the shares that are decided, at most, and between two looks.
+const OPENING: Duration = Duration::from_secs(5);
+const OPENING_PAUSE: Duration = Duration::from_millis(20);
 /// How long the last events may take to be written.
 const RECORDING_PATIENCE: Duration = Duration::from_secs(25);
 

@@ -15,7 +15,7 @@ use std::{collections::HashMap, future::Future, pin::pin, sync::Arc, time::Durat
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use uuid::Uuid;
 
 use self::store::{CommandStore, HandedOver};
@@ -44,6 +44,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const LATER: Duration = Duration::from_secs(1);
 /// How long whoever asks for a lowering waits for the one that leads.
 const LOWERED_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a command that is being done at a stop, and what became of others, are waited for.
+const LAST_PATIENCE: Duration = Duration::from_secs(3);
 /// After so long nobody hears an answer any more.
 const UNHEARD: Duration = Duration::from_millis(2_500);
 /// How long whoever asks for anything else does: as long as it may begin, and some time for its work.
@@ -114,10 +116,6 @@ impl Owed {
         }
     }
 
-    fn is_back(&self) -> bool {
-        self.lowering.kind == CommandKind::RollBack
-    }
-
     fn may_be_heard(&self) -> bool {
         self.asked.procedure != LOWERING && self.since.elapsed() < UNHEARD
     }
@@ -163,9 +161,14 @@ impl Fleet {
                 }
                 sleep(if leads { LOOK } else { LATER }).await;
             };
+            let mut round = pin!(round);
             tokio::select! {
-                () = &mut stopping => return,
-                () = round => {}
+                () = &mut stopping => {
+                    // Who has taken a command answers it, or gives it back to the next that leads.
+                    let _ = timeout(LAST_PATIENCE, round).await;
+                    return;
+                }
+                () = &mut round => {}
             }
         }
     }
@@ -254,7 +257,9 @@ impl Fleet {
             kind: share.map_or(CommandKind::RollBack, CommandKind::SetShare),
         };
         let mut done = self.controller.apply(command.clone()).await;
-        if let (Err(ControlError::Stale { current, .. }), true) = (&done, input["again"] == true) {
+        if let (Err(ControlError::Stale { current, .. }), true) = (&done, input["again"] == true)
+            && share.is_none_or(|share| share < current.share)
+        {
             command.based_on = current.version;
             done = self.controller.apply(command).await;
         }
@@ -267,29 +272,38 @@ impl Fleet {
         }
     }
 
-    /// A lowering is answered; from the version on that it made, or at once where it was refused, what is stored
-    /// counts again. A rollback that is not seen to be stored is asked for again, unless somebody hears that it is
-    /// refused.
+    /// A lowering is answered; from the version on that it made, what is stored counts again. Where it was refused, that
+    /// is at once if somebody hears it; else it was promised to whoever asked, and is asked for again on whatever
+    /// version is stored. So is a rollback that is not seen to be stored.
     fn settled(&self, id: &str, answer: &Result<Value, RpcError>) {
-        let Some(owed) = self.owed.lock().remove(id) else {
-            return;
+        let (owed, is_only) = {
+            let mut all = self.owed.lock();
+            let Some(owed) = all.remove(id) else {
+                return;
+            };
+            let is_of = |it: &Owed| it.lowering.rollout == owed.lowering.rollout;
+            let is_only = !all.values().any(is_of);
+            (owed, is_only)
         };
         let lowering = &owed.lowering;
-        let above = match answer {
-            Ok(status) => status["version"].as_i64().map(|version| version - 1),
-            Err(_) if owed.may_be_heard() => {
-                // Somebody else may have asked for it as well.
-                let others = self.owed.lock();
-                let is_else = |it: &Owed| it.lowering.rollout == lowering.rollout && it.is_back();
-                if !others.values().any(is_else) {
+        let made = answer.as_ref().ok();
+        let made = made.and_then(|status| status["version"].as_i64());
+        let is_settled = match made {
+            None if owed.may_be_heard() => {
+                if is_only {
                     self.controller.let_go(lowering);
                 }
-                return;
+                true
             }
-            Err(_) if owed.asked.procedure == LOWERING => None,
-            Err(_) => Some(0),
+            None if owed.asked.procedure != LOWERING => false,
+            // What is asked for beside it holds, and lets go of both.
+            _ if !is_only && lowering.kind != CommandKind::RollBack => true,
+            _ => {
+                let above = made.map_or(lowering.based_on, |version| version - 1);
+                self.controller.lift(lowering, above)
+            }
         };
-        if !(self.controller).lift(lowering, above.unwrap_or(lowering.based_on)) {
+        if !is_settled {
             let again = Owed::again(owed.lowering);
             self.owed.lock().insert(again.asked.id.clone(), again);
         }
@@ -413,9 +427,12 @@ async fn answer(registry: &Registry, asked: &HandedOver) -> Result<Value, RpcErr
     let Some(procedure) = target.here().filter(|it| it.is_leaders) else {
         return Err(registry.unknown(&asked.procedure));
     };
-    let reply = procedure
-        .call(Context::new(caller, now), Input::Json(asked.input.clone()))
-        .await?;
+    let context = Context {
+        is_handed_over: true,
+        ..Context::new(caller, now)
+    };
+    let input = Input::Json(asked.input.clone());
+    let reply = procedure.call(context, input).await?;
     reply.to_value().map_err(RpcError::internal)
 }
 

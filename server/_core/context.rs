@@ -29,6 +29,8 @@ pub struct Context {
     pub cookies: ResponseCookies,
     /// What the call takes of the server's memory, until it is over.
     pub holds: Holds,
+    /// Whether another process has handed it over, and hears the answer once it is stored.
+    pub is_handed_over: bool,
 }
 
 impl Context {
@@ -42,6 +44,7 @@ impl Context {
             clearing: CookieOptions::default(),
             cookies: ResponseCookies::default(),
             holds: Holds::default(),
+            is_handed_over: false,
         }
     }
 

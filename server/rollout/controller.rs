@@ -300,6 +300,14 @@ impl Controller {
             .collect()
     }
 
+    /// Whether users get the shares that are decided: until the first tick has written, or has read what another process
+    /// decided, they get control.
+    pub fn is_open(&self) -> bool {
+        let inner = self.inner.lock();
+        let mut live = inner.rollouts.iter().filter(|rollout| rollout.is_live());
+        live.all(|rollout| rollout.is_open)
+    }
+
     /// Whether other processes may be on the database.
     pub fn is_shared(&self) -> bool {
         self.store.is_shared()

@@ -336,6 +336,10 @@ impl ChangeRollout {
             kind,
         };
         let changed = controller.apply(command).await.map_err(refusals::refusal)?;
+        // If this process dies, nobody else knows of it. Who handed it over hears of it once it is stored.
+        if controller.is_shared() && !context.is_handed_over && controller.owes(&changed.id) {
+            return Err(refusals::not_stored());
+        }
         Ok(answers::changed(kind, &changed))
     }
 }

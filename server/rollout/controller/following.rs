@@ -21,7 +21,7 @@ pub(super) const LOOK: Duration = Duration::from_millis(200);
 const REFRESH: Duration = Duration::from_secs(5);
 /// The version of a cap that keeps a rollback in force until it is seen to be stored, whatever is stored before.
 const UNTIL_SEEN: i64 = i64::MAX;
-/// The same, unless whoever asked for it hears that it is refused.
+/// The version of a cap that keeps what a person asked for in force until it is answered, whatever is stored before.
 const UNTIL_HEARD: i64 = UNTIL_SEEN - 1;
 
 /// A lowering that is in force in this process and not stored: a person asked for it here while another process leads, or
@@ -123,12 +123,12 @@ impl Controller {
     }
 
     /// Takes the candidate from users here: down to a share, until the process that leads has answered, or from
-    /// everybody, until that is seen to be stored. Waits for nothing. `None` where the command takes it from nobody, or
-    /// is not for this process to do.
+    /// everybody, until that is seen to be stored; whatever else is stored meanwhile. Waits for nothing. `None` where the
+    /// command takes it from nobody, or is not for this process to do.
     pub fn cap(&self, command: Command) -> Option<Lowering> {
-        let (share, version) = match command.kind {
-            CommandKind::RollBack => (Percent::ZERO, UNTIL_HEARD),
-            CommandKind::SetShare(share) => (share, command.based_on),
+        let share = match command.kind {
+            CommandKind::RollBack => Percent::ZERO,
+            CommandKind::SetShare(share) => share,
             _ => return None,
         };
         // Without a reason it is refused, by whichever process.
@@ -148,18 +148,18 @@ impl Controller {
             return None;
         }
         rollout.cap_with(Cap {
-            version,
+            version: UNTIL_HEARD,
             share,
             is_back,
         });
         let lowering = Lowering {
             rollout: rollout.status.id.clone(),
             based_on: command.based_on,
-            cap: version,
+            cap: UNTIL_HEARD,
             kind: command.kind,
             actor: command.actor,
             reason: command.reason,
-            is_again: is_back,
+            is_again: true,
         };
         self.publish(&inner);
         Some(lowering)
@@ -174,7 +174,7 @@ impl Controller {
     /// The process that leads has answered a lowering that it was handed: what is stored counts again, from a version
     /// above this one on. Not so a rollback that is not seen to be stored, as who answered may have lost it since, or
     /// made another change before: then `false`, and it is to be handed over again. One that was let go decides nothing any
-    /// more, and cannot be rolled back.
+    /// more, and cannot be rolled back. Of several lowerings of a rollout the last that is answered lifts all.
     pub fn lift(&self, lowering: &Lowering, above: i64) -> bool {
         let mut inner = self.inner.lock();
         let Some(rollout) = inner.get_mut(&lowering.rollout) else {
@@ -193,7 +193,7 @@ impl Controller {
             }
             return is_over;
         }
-        if let Some(held) = rollout.cap_of(lowering) {
+        if let Some(held) = rollout.liftable_cap() {
             held.version = above;
             self.publish(&inner);
         }
@@ -204,7 +204,7 @@ impl Controller {
     pub fn let_go(&self, lowering: &Lowering) {
         let mut inner = self.inner.lock();
         if let Some(rollout) = inner.get_mut(&lowering.rollout)
-            && rollout.cap_of(lowering).is_some()
+            && rollout.liftable_cap().is_some()
         {
             rollout.cap = None;
             self.publish(&inner);
@@ -250,7 +250,7 @@ impl Memory {
         let mut lost = Vec::new();
         for new in &mut stored {
             new.is_open = true;
-            let Some(old) = self.get(&new.status.id) else {
+            let Some(old) = self.remembered(&new.status.id) else {
                 continue;
             };
             new.is_guarded = old.is_guarded;
@@ -263,7 +263,7 @@ impl Memory {
                 .reduce(Cap::and);
         }
         match is_part {
-            false => self.rollouts = stored,
+            false => self.go_on_with(stored),
             true => {
                 for new in stored {
                     if let Some(old) = self.get_mut(&new.status.id) {
@@ -322,9 +322,9 @@ impl Rollout {
         self.cap = Some(self.cap.map_or(cap, |before| before.and(cap)));
     }
 
-    /// What keeps the share down for a lowering, where nothing else does as well.
-    fn cap_of(&mut self, lowering: &Lowering) -> Option<&mut Cap> {
-        self.cap.as_mut().filter(|it| it.version == lowering.cap)
+    /// What keeps the share down here, but for a rollback that is not seen to be stored.
+    fn liftable_cap(&mut self) -> Option<&mut Cap> {
+        self.cap.as_mut().filter(|it| it.version != UNTIL_SEEN)
     }
 
     /// Keeps what is served from rising until there is a greater version than this one.

@@ -15,11 +15,13 @@ use crate::{
     recording::{Batch, Log, Ordered},
     rollout::{
         rollout::{Cap, Rollout},
-        status::{Moment, Status},
+        status::{Moment, State, Status},
         store::RolloutStore,
     },
 };
 
+/// Rollouts that were rolled back and that newer ones cover: so many are remembered.
+const MOST_GONE: usize = 8;
 /// Events that are read at once to catch up.
 const PAGE: usize = 10_000;
 
@@ -37,6 +39,9 @@ pub(super) struct Own {
 pub(super) struct Memory {
     /// The newest first: live ones, and those whose end still decides what is served.
     pub(super) rollouts: Vec<Rollout>,
+    /// Those that were rolled back and decide about nothing any more, the newest last: a database that goes back may have
+    /// them in force again.
+    pub(super) gone: VecDeque<Rollout>,
     /// In their place, folded, and not yet stored; in order.
     pub(super) pending: Vec<Ordered>,
     /// Batches of this process that have no place and may not be stored, while it does not lead; in order.
@@ -101,15 +106,39 @@ impl Memory {
             .find(|rollout| rollout.status.id == id)
     }
 
+    /// The same, also where it decides about nothing any more.
+    pub(super) fn remembered(&self, id: &str) -> Option<&Rollout> {
+        let gone = || self.gone.iter().rfind(|it| it.status.id == id);
+        self.get(id).or_else(gone)
+    }
+
     /// Adds a new rollout, and lets go of ended ones that it covers.
     pub(super) fn add(&mut self, rollout: Rollout) {
         self.rollouts.insert(0, rollout);
         let mut covered = Covered::default();
-        self.rollouts.retain(|rollout| {
+        let rollouts = std::mem::take(&mut self.rollouts);
+        let (stay, go) = rollouts.into_iter().partition(|rollout| {
             let stays = rollout.is_live() || covered.leaves_some(&rollout.status.tasks);
             covered.add(&rollout.status.tasks);
             stays
         });
+        self.rollouts = stay;
+        self.remember(go);
+    }
+
+    /// From now on these are its rollouts; those that are not among them are remembered.
+    pub(super) fn go_on_with(&mut self, rollouts: Vec<Rollout>) {
+        let before = std::mem::replace(&mut self.rollouts, rollouts);
+        let is_gone = |it: &Rollout| self.get(&it.status.id).is_none();
+        let gone = before.into_iter().filter(is_gone).collect();
+        self.remember(gone);
+    }
+
+    fn remember(&mut self, gone: Vec<Rollout>) {
+        let is_back = |it: &Rollout| it.status.state == State::RolledBack;
+        self.gone.extend(gone.into_iter().filter(is_back));
+        let many = self.gone.len().saturating_sub(MOST_GONE);
+        self.gone.drain(..many);
     }
 
     /// The last number given.
@@ -265,7 +294,10 @@ impl Memory {
                 .rollouts
                 .iter()
                 .position(|it| it.status.id == new.status.id);
-            let old = old.map(|place| self.rollouts.swap_remove(place));
+            let old = match old {
+                Some(place) => Some(self.rollouts.swap_remove(place)),
+                None => self.remembered(&new.status.id).cloned(),
+            };
             if let Some(old) = &old {
                 new.is_open = old.is_open;
                 new.is_guarded = old.is_guarded;
@@ -293,7 +325,7 @@ impl Memory {
                 }
             }
         }
-        self.rollouts = stored.rollouts;
+        self.go_on_with(stored.rollouts);
     }
 }
 

@@ -141,7 +141,6 @@ impl Controller {
             let Some(batch) = self.next_unsent() else {
                 break;
             };
-            left = left.saturating_sub(batch.events.len());
             let after = self.inner.lock().last_stored;
             let stored = self.store.append(&self.holder, id, after, &batch);
             let last_batch = match stored.await {
@@ -155,6 +154,7 @@ impl Controller {
                     return Err(error);
                 }
             };
+            left = left.saturating_sub(batch.events.len());
             let at = self.world.now().monotonic;
             let mut inner = self.inner.lock();
             // One that is stored already is one whose answer was lost.

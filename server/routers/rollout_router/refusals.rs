@@ -100,6 +100,15 @@ pub(super) const CHANGING: &[Declared] = &[
     NOT_IN_CONTROL,
 ];
 
+/// A lowering is in force here, and could not be stored for the other processes.
+pub(super) fn not_stored() -> RpcError {
+    RpcError::new(
+        ErrorCode::ServiceUnavailable,
+        "It is in force on this server, and is not stored yet. On the others it comes into force as soon as the \
+         database answers",
+    )
+}
+
 /// Why a change or a question was refused, for the client.
 pub(super) fn refusal(error: ControlError) -> RpcError {
     let current = |status: &Status| {

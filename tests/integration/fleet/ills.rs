@@ -158,6 +158,34 @@ async fn on_a_full_disk_programs_are_answered_and_a_failing_candidate_is_taken_b
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_the_leader_cannot_store_is_in_force_there_and_not_answered_as_done() {
+    let Some(fleet) = Fleet::start().await else {
+        return;
+    };
+    let leader = fleet.leader().await;
+    let id = fleet.begin(leader, "good").await;
+    for replica in fleet.all() {
+        fleet.serves(replica, 50.0).await;
+    }
+    fleet.do_all(&FULL).await;
+    let back = json!({"id": id, "version": 1, "reason": "it is wrong"});
+    let answer = fleet.call(leader, "rollout.rollback", back).await;
+    let answer = answer.unwrap_err();
+    assert_eq!(answer["data"]["code"], "SERVICE_UNAVAILABLE", "{answer}");
+    let words = answer["message"].as_str().unwrap();
+    assert!(
+        words.starts_with("It is in force on this server"),
+        "{answer}"
+    );
+    fleet.serves(leader, 0.0).await;
+    fleet.do_all(&ROOM).await;
+    for replica in fleet.all() {
+        fleet.serves(replica, 0.0).await;
+    }
+    fleet.until_stored("rolled-back").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_a_standby_is_not_promoted_programs_are_answered_and_a_failing_candidate_is_taken_back()
  {
     let may_write = async |fleet: &Fleet, may| {

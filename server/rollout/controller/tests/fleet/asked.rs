@@ -51,10 +51,14 @@ impl Asked {
         });
     }
 
-    /// Whether a rollback is owed at a process.
-    pub(super) fn owes_back(&self, place: usize) -> bool {
-        let mut owed = self.owed.iter();
-        owed.any(|it| it.place == place && it.handed.lowering.kind == CommandKind::RollBack)
+    /// The least share that a process owes.
+    pub(super) fn least_owed(&self, place: usize) -> Option<f64> {
+        let owed = self.owed.iter().filter(|it| it.place == place);
+        let shares = owed.map(|it| match it.handed.lowering.kind {
+            CommandKind::SetShare(share) => share.get(),
+            _ => 0.0,
+        });
+        shares.reduce(f64::min)
     }
 
     /// A process is gone.
@@ -129,15 +133,24 @@ impl Fleet {
                 is_persons,
                 ..
             } = owing.handed;
-            if answer.is_none() && owing.is_awaited {
-                if !self.asked.owes_back(place) {
-                    self.rigs[place].controller.let_go(&lowering);
+            // There is one rollout.
+            let is_only = self.asked.least_owed(place).is_none();
+            let controller = &self.rigs[place].controller;
+            let is_settled = match answer {
+                None if is_persons && owing.is_awaited => {
+                    if is_only {
+                        controller.let_go(&lowering);
+                    }
+                    true
                 }
-                continue;
-            }
-            let refused = if is_persons { 0 } else { lowering.based_on };
-            let above = answer.map_or(refused, |version| version - 1);
-            if !self.rigs[place].controller.lift(&lowering, above) {
+                None if is_persons => false,
+                _ if !is_only && lowering.kind != CommandKind::RollBack => true,
+                _ => {
+                    let above = answer.map_or(lowering.based_on, |version| version - 1);
+                    controller.lift(&lowering, above)
+                }
+            };
+            if !is_settled {
                 self.asked.add(place, lowering, false, false);
             }
         }
@@ -170,7 +183,13 @@ impl Fleet {
             );
             let mut done = rig.controller.apply(asked.clone()).await;
             let is_again = handed.lowering.is_again && !handed.is_persons;
-            if let (Err(ControlError::Stale { current, .. }), true) = (&done, is_again) {
+            let share = match handed.lowering.kind {
+                CommandKind::SetShare(share) => share,
+                _ => Percent::ZERO,
+            };
+            if let (Err(ControlError::Stale { current, .. }), true) = (&done, is_again)
+                && share <= current.share
+            {
                 asked.based_on = current.version;
                 done = rig.controller.apply(asked).await;
             }

@@ -49,9 +49,13 @@ impl Fleet {
                     it.is_open,
                 )
             });
-            let knows_back = self.knows_back[place] || self.asked.owes_back(place);
+            let least = self.asked.least_owed(place).unwrap_or(100.0);
             assert!(
-                !knows_back || serves == 0.0,
+                serves <= least,
+                "{place} serves {serves} % and owes {least} %"
+            );
+            assert!(
+                !self.knows_back[place] || serves == 0.0,
                 "{place} knows of the rollback and serves {serves} %: {} {:?} {:?}",
                 inner.is_numbering,
                 held.collect::<Vec<_>>(),
