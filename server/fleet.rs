@@ -80,14 +80,14 @@ enum Reception {
 
 /// A lowering in force here.
 #[derive(Clone)]
-struct Owed {
-    asked: Asked,
+struct OwedLowering {
+    asked: HandedOver,
     lowering: Lowering,
     /// Since when.
     since: Instant,
 }
 
-impl Owed {
+impl OwedLowering {
     /// What nobody waits to hear of.
     fn again(lowering: Lowering) -> Self {
         let percent = match lowering.kind {
@@ -188,12 +188,12 @@ impl Fleet {
             };
             let said = match answer {
                 // It leads no more, or the database failed.
-                Err(error) if error.code == ErrorCode::ServiceUnavailable => Said::GivenBack,
+                Err(error) if error.code == ErrorCode::ServiceUnavailable => Reception::GivenBack,
                 Ok(status) if asked.lowers => {
                     let rollout = status["id"].as_str().unwrap_or_default().to_owned();
-                    Said::Lowered(rollout, written(Ok(status)))
+                    Reception::Lowered(rollout, written(Ok(status)))
                 }
-                answer => Said::Answer(written(answer)),
+                answer => Reception::Answer(written(answer)),
             };
             self.unsaid.lock().insert(asked.id, said);
             // Whoever asks waits; what cannot be said now is said in the next round.
@@ -205,7 +205,7 @@ impl Fleet {
     /// This process leads no more: who does sees to lowerings that are not stored.
     fn forget_lowered(&self) {
         let mut unsaid = self.unsaid.lock();
-        unsaid.retain(|_, said| !matches!(said, Said::Lowered(..)));
+        unsaid.retain(|_, said| !matches!(said, Reception::Lowered(..)));
     }
 
     /// Stores what became of commands, however often the database fails meanwhile.
@@ -213,11 +213,11 @@ impl Fleet {
         let unsaid = self.unsaid.lock().clone();
         for (id, said) in unsaid {
             match said {
-                Said::Lowered(rollout, _) if self.controller.owes(&rollout) => continue,
-                Said::Answer(answer) | Said::Lowered(_, answer) => {
+                Reception::Lowered(rollout, _) if self.controller.owes(&rollout) => continue,
+                Reception::Answer(answer) | Reception::Lowered(_, answer) => {
                     self.store.done(&id, &answer).await?;
                 }
-                Said::GivenBack => self.store.give_back(&id).await?,
+                Reception::GivenBack => self.store.give_back(&id).await?,
             }
             self.unsaid.lock().remove(&id);
         }
@@ -227,7 +227,7 @@ impl Fleet {
     /// Hands over what is owed, and lets go of what is answered.
     async fn settle(&self) -> anyhow::Result<()> {
         for lost in self.controller.take_lost() {
-            let owed = Owed::again(lost);
+            let owed = OwedLowering::again(lost);
             self.owed.lock().insert(owed.asked.id.clone(), owed);
         }
         let owed: Vec<_> = self.owed.lock().values().cloned().collect();
@@ -245,7 +245,7 @@ impl Fleet {
     }
 
     /// Does what another process has in force.
-    async fn lower_again(&self, asked: &Asked) -> Result<Value, RpcError> {
+    async fn lower_again(&self, asked: &HandedOver) -> Result<Value, RpcError> {
         let input = &asked.input;
         let text = |name: &str| input[name].as_str().unwrap_or_default().to_owned();
         let share = input["percent"].as_f64().and_then(Percent::new);
@@ -281,7 +281,7 @@ impl Fleet {
             let Some(owed) = all.remove(id) else {
                 return;
             };
-            let is_of = |it: &Owed| it.lowering.rollout == owed.lowering.rollout;
+            let is_of = |it: &OwedLowering| it.lowering.rollout == owed.lowering.rollout;
             let is_only = !all.values().any(is_of);
             (owed, is_only)
         };
@@ -304,13 +304,13 @@ impl Fleet {
             }
         };
         if !is_settled {
-            let again = Owed::again(owed.lowering);
+            let again = OwedLowering::again(owed.lowering);
             self.owed.lock().insert(again.asked.id.clone(), again);
         }
     }
 
     /// Takes the candidate from users here where a change does that; whether it does.
-    fn lower(&self, asked: &mut Asked) -> bool {
+    fn lower(&self, asked: &mut HandedOver) -> bool {
         let kind = match &*asked.procedure {
             "rollout.rollback" => CommandKind::RollBack,
             "rollout.setShare" => match asked.input["percent"].as_f64().and_then(Percent::new) {
