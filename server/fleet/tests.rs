@@ -87,7 +87,7 @@ async fn lowered() -> (Rig, Arc<Commands>, Arc<Fleet>, String) {
     let commands = Arc::new(Commands::default());
     let fleet = Fleet::new(commands.clone(), rig.controller.clone());
     let status = rig.controller.live().remove(0);
-    let mut asked = Asked {
+    let mut asked = HandedOver {
         id: "1".to_owned(),
         procedure: "rollout.rollback".to_owned(),
         input: json!({"id": status.id, "version": status.version, "reason": "enough"}),
@@ -111,7 +111,7 @@ async fn a_rollback_that_is_refused_when_nobody_hears_it_is_asked_for_again() {
     fleet.settle().await.expect("answers");
     let owed: Vec<_> = fleet.owed.lock().values().cloned().collect();
     assert_eq!((owed.len(), rig.serves()), (1, 0.0));
-    let Asked {
+    let HandedOver {
         procedure, input, ..
     } = &owed[0].asked;
     assert_eq!(procedure, LOWERING);
@@ -143,7 +143,7 @@ async fn a_lowering_that_is_not_stored_is_not_answered_and_who_leads_next_does_i
     let rig = Rig::new().await;
     let status = rig.started().await;
     let commands = Arc::new(Commands {
-        asked: vec![Asked {
+        asked: vec![HandedOver {
             id: "1".to_owned(),
             procedure: LOWERING.to_owned(),
             input: json!({
@@ -166,7 +166,7 @@ async fn a_lowering_that_is_not_stored_is_not_answered_and_who_leads_next_does_i
     fleet.serve(&Registry::default()).await.expect("a table");
     assert_eq!(commands.answers.lock()["1"]["ok"]["version"], 2);
     assert!(fleet.unsaid.lock().is_empty());
-    let lowered = Said::Lowered(status.id, json!({}));
+    let lowered = Reception::Lowered(status.id, json!({}));
     fleet.unsaid.lock().insert("2".to_owned(), lowered);
     fleet.forget_lowered();
     assert!(fleet.unsaid.lock().is_empty());

@@ -41,7 +41,7 @@ pub(super) struct Pool {
     pub(super) state: Mutex<State>,
     /// The number of the last slot that is stored as used. Whoever writes holds it.
     pub(super) stored: tokio::sync::Mutex<u64>,
-    pub(super) outage: Outage,
+    pub(super) outage: FailureEdge,
 }
 
 #[derive(Default)]
@@ -108,7 +108,7 @@ impl Pool {
                 ..State::default()
             }),
             stored: tokio::sync::Mutex::default(),
-            outage: Outage::default(),
+            outage: FailureEdge::default(),
         })
     }
 
