@@ -214,7 +214,7 @@ impl Gateway {
         match self.keys.find(key, context.received_at).await {
             Ok(Some(key)) => Call::of_key(key, headers),
             Ok(None) => Err(Refusal::unauthorized()),
-            Err(_) => Err(Refusal::overloaded()),
+            Err(_) => Err(Refusal::no_database()),
         }
     }
 

@@ -255,7 +255,10 @@ pub enum StorageError {
 
 impl StorageError {
     fn open(database: String, source: &sqlx::Error) -> Self {
-        let cause = words(source);
+        let mut cause = words(source);
+        if let Some(advice) = postgres::about_pooler(source) {
+            cause = format!("{cause}; {advice}");
+        }
         Self::Open { database, cause }
     }
 

@@ -13,6 +13,8 @@ use serde_json::Value;
 
 use super::shape::Shape;
 
+const NO_DATABASE: &str = "The database cannot be used just now. Please try again in a moment.";
+
 /// What `data.code` says beside `data.retryAfter`; not an [`ErrorCode`].
 pub const RATE_LIMIT_EXCEEDED: &str = "RATE_LIMIT_EXCEEDED";
 
@@ -175,9 +177,14 @@ impl RpcError {
     pub(super) fn passing(self) -> Self {
         Self {
             code: ErrorCode::ServiceUnavailable,
-            message: "The database cannot be used just now. Please try again in a moment.".into(),
+            message: NO_DATABASE.into(),
             ..self
         }
+    }
+
+    /// What is asked for needs the database, which cannot be used now.
+    pub fn no_database() -> Self {
+        Self::new(ErrorCode::ServiceUnavailable, NO_DATABASE)
     }
 
     /// All places are taken.

@@ -285,27 +285,7 @@ pub(super) fn tell_rate(headers: &mut HeaderMap, left: &RateLeft) {
 
 fn refusal(key: &ApiKey, refused: &SpendingRefused, now: DateTime<Utc>) -> Refusal {
     match refused {
-        SpendingRefused::OverBudget(over) => Refusal::over_budget(&key.name, over, now),
-        SpendingRefused::Unknown => Refusal::overloaded(),
-    }
-}
-
-#[cfg(test)]
-impl Bill {
-    /// Of a key that has reserved so much, for an answer of one token.
-    pub(super) fn of_key(key: ApiKey, reservation: Reservation, opened_at: DateTime<Utc>) -> Self {
-        Self {
-            trail: Trail::default(),
-            of_key: Some(OfKey {
-                key: Arc::new(key),
-                opened_at,
-                prices: Dearest(Vec::new()),
-                reservation,
-                paid: 1,
-                written: estimate::Text::default(),
-                limit: None,
-                rate: None,
-            }),
-        }
+        Refused::OverBudget(over) => Refusal::over_budget(&key.name, over, now),
+        Refused::Unknown => Refusal::no_database(),
     }
 }

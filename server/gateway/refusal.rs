@@ -120,9 +120,9 @@ impl Refusal {
         }
     }
 
-    /// What is needed to answer cannot be reached just now.
-    pub(super) fn overloaded() -> Self {
-        RpcError::overloaded().into()
+    /// The database is needed to answer, and cannot be used just now.
+    pub(super) fn no_database() -> Self {
+        RpcError::no_database().into()
     }
 
     /// Whether the caller's key is why.
@@ -226,7 +226,7 @@ impl Refusal {
                 return Self {
                     retry_after: Some(refused.after),
                     attempts: attempts.to_vec(),
-                    ..Self::overloaded()
+                    ..Self::no_database()
                 };
             }
             RouteError::OverQuota { provider, refused } => {

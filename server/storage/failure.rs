@@ -33,6 +33,7 @@ impl Ailment {
                 // What answers is no PostgreSQL: something before it that has nobody to ask.
                 | sqlx::Error::Protocol(_)
                 | sqlx::Error::PoolClosed
+                | sqlx::Error::BeginFailed
                 | sqlx::Error::WorkerCrashed => Self::Away,
                 _ => Self::Well,
             };
@@ -43,6 +44,11 @@ impl Ailment {
         } else {
             Self::of_postgres(&code)
         }
+    }
+
+    /// Whether the same may succeed in a moment.
+    pub(super) fn passes(self) -> bool {
+        !matches!(self, Self::Well | Self::Damaged)
     }
 
     fn of_sqlite(code: u32) -> Self {
@@ -74,8 +80,10 @@ impl Ailment {
             "XX001" | "XX002" => Self::Damaged,
             // `idle_in_transaction_session_timeout`
             "25P03" => Self::Away,
-            // Connections, resources, an operator's stop, the system below.
-            _ if ["08", "53", "57", "58"].contains(&code.get(..2).unwrap_or_default()) => {
+            // `invalid_catalog_name`: what answers lacks the database, as one that is being set up.
+            "3D000" => Self::Away,
+            // Connections, a login that is refused now, resources, an operator's stop, the system below.
+            _ if ["08", "28", "53", "57", "58"].contains(&code.get(..2).unwrap_or_default()) => {
                 Self::Away
             }
             _ => Self::Well,
@@ -87,7 +95,7 @@ impl Ailment {
 pub fn passes(error: &anyhow::Error) -> bool {
     let mut causes = error.chain();
     let said = causes.find_map(|cause| cause.downcast_ref::<sqlx::Error>());
-    said.is_some_and(|error| !matches!(Ailment::of(error), Ailment::Well | Ailment::Damaged))
+    said.is_some_and(|error| Ailment::of(error).passes())
 }
 
 /// Whether an error is one of what was to be stored: a value that the database cannot hold, or that a rule of its tables
@@ -161,6 +169,15 @@ mod tests {
         assert!(passes(&sqlx::Error::PoolTimedOut.into()));
     }
 
+    /// The world: the network forgets a connection, and what was asked over it is never answered.
+    #[tokio::test(start_paused = true)]
+    async fn a_database_that_does_not_answer_in_time_passes() {
+        let never = std::future::pending::<anyhow::Result<()>>();
+        let silent = crate::storage::postgres::in_time(0, never).await;
+        let silent = silent.unwrap_err();
+        assert!(passes(&silent.context("cannot prolong the lease")));
+    }
+
     #[test]
     fn codes_are_read_by_the_database_that_gave_them() {
         for (code, ailment) in [
@@ -177,6 +194,11 @@ mod tests {
             ("53100", Ailment::Full),
             ("53300", Ailment::Away),
             ("57P01", Ailment::Away),
+            ("57P02", Ailment::Away),
+            ("57P03", Ailment::Away),
+            ("28000", Ailment::Away),
+            ("3D000", Ailment::Away),
+            ("25006", Ailment::ReadOnly),
             ("08006", Ailment::Away),
             ("55P03", Ailment::Busy),
             ("42P01", Ailment::Well),

@@ -1,6 +1,6 @@
 //! Opens a PostgreSQL database.
 
-use std::{future::Future, str::FromStr, sync::LazyLock, time::Duration};
+use std::{future::Future, io, str::FromStr, sync::LazyLock, time::Duration};
 
 use sqlx::{
     Connection, PgConnection, PgPool,
@@ -9,7 +9,7 @@ use sqlx::{
 };
 use tokio::time::{sleep, timeout};
 
-use super::{StorageError, newest};
+use super::{StorageError, failure::Ailment, newest};
 use crate::_core::errors::in_full;
 
 /// Those of a newer release are passed over: [`OLDEST`] says who may open what they made.
@@ -72,6 +72,10 @@ pub(super) fn is_url(url: &str) -> bool {
 pub(super) async fn open(url: &str) -> Result<Postgres, StorageError> {
     let options = options(url)?;
     let database = name(&options);
+    let limited = options.clone().options(LIMITS);
+    let for_calls = limited.clone().options([STATEMENT]);
+    // First: nothing is changed by way of a pooler.
+    check_limits(&for_calls).await?;
     // Without any limit: a migration may take long, and programs that start at once wait for each
     // other here.
     let mut connection = wait_for(&options)
@@ -79,7 +83,7 @@ pub(super) async fn open(url: &str) -> Result<Postgres, StorageError> {
         .map_err(|cause| ServerError::new(&options, cause))?;
     let oldest = oldest(&mut connection)
         .await
-        .map_err(|source| StorageError::open(database.clone(), &source))?;
+        .map_err(|error| ServerError::new(&options, Unanswered::Said(error)))?;
     let known = newest(&MIGRATIONS);
     if let Some(version) = oldest.filter(|oldest| *oldest > known) {
         return Err(StorageError::Newer {
@@ -94,12 +98,9 @@ pub(super) async fn open(url: &str) -> Result<Postgres, StorageError> {
         .map_err(|source| StorageError::migrate(database, &MIGRATIONS, source))?;
     // What is not said to the server it finds out.
     let _ = connection.close().await;
-    let options = options.options(LIMITS);
-    let for_calls = options.clone().options([STATEMENT]);
-    check_limits(&for_calls).await?;
     Ok(Postgres {
         pool: pool(for_calls, CONNECTIONS),
-        long: pool(options.options([LONG_STATEMENT]), LONG_CONNECTIONS),
+        long: pool(limited.options([LONG_STATEMENT]), LONG_CONNECTIONS),
     })
 }
 
@@ -127,8 +128,10 @@ pub(super) async fn connect_to_read(url: &str) -> Result<PgConnection, StorageEr
 /// Sees whether a connection has the limits that it asks for. A pooler in between that gives connections to several
 /// clients in turn cannot have them, and a process that froze in a transaction would then stop all others.
 async fn check_limits(options: &PgConnectOptions) -> Result<(), StorageError> {
+    let mut connection = wait_for(options)
+        .await
+        .map_err(|cause| ServerError::new(options, cause))?;
     let asked = async {
-        let mut connection = PgConnection::connect_with(options).await?;
         let mut limits = Vec::new();
         for name in ["lock_timeout", "statement_timeout"] {
             let sql = sqlx::AssertSqlSafe(format!("SHOW {name}"));
@@ -174,9 +177,9 @@ pub(super) async fn in_time<T>(
     let patience = CALL_PATIENCE.saturating_add(EVENT_PATIENCE.saturating_mul(events));
     timeout(patience, call).await.unwrap_or_else(|_| {
         let patience = patience.as_secs();
-        Err(anyhow::anyhow!(
-            "PostgreSQL did not answer within {patience} s"
-        ))
+        let silence = format!("PostgreSQL did not answer within {patience} s");
+        let silence = io::Error::new(io::ErrorKind::TimedOut, silence);
+        Err(sqlx::Error::Io(silence).into())
     })
 }
 
@@ -238,15 +241,23 @@ pub(super) fn place(url: &str) -> Result<String, StorageError> {
     Ok(name(&options(url)?))
 }
 
-/// Whether a server that starts, or has no connection left, says so.
+/// Whether a server may take a connection in a moment that it does not take now.
 fn may_pass(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
-    match (error, code) {
-        // `cannot_connect_now`, `too_many_connections`
-        (_, Some(code)) => code == "57P03" || code == "53300",
-        (sqlx::Error::Io(_), None) => true,
-        _ => false,
-    }
+    let code = code.as_deref().unwrap_or_default();
+    // A login, a database or words that are wrong at a start are mistakes in its settings.
+    let is_mistake = code.starts_with("28") || ["3D000", "08P01"].contains(&code);
+    Ailment::of(error).passes() && !is_mistake
+}
+
+/// What to do about an error that only a pooler makes.
+pub(super) fn about_pooler(error: &sqlx::Error) -> Option<&'static str> {
+    let code = error.as_database_error()?.code()?;
+    // `protocol_violation`: pgbouncer does not know what was asked for. `duplicate_prepared_statement`,
+    // `invalid_sql_statement_name`: another client of it has made one on the same connection, or on another one.
+    ["08P01", "42P05", "26000"]
+        .contains(&&*code)
+        .then_some(POOLER)
 }
 
 enum Unanswered {
@@ -289,14 +300,12 @@ impl ServerError {
             Unanswered::Said(error) => {
                 let code = error.as_database_error().and_then(|error| error.code());
                 let advice = match code.as_deref() {
+                    _ if about_pooler(&error).is_some() => POOLER,
                     Some("28P01" | "28000") => {
                         "see user and password in its address (`DATABASE_URL`, or `--from` of an import), and the server's pg_hba.conf"
                     }
                     Some("3D000") => "make the database with `createdb`, or name another",
                     Some("53300") => "the server has no connection left: see its max_connections",
-                    // `protocol_violation`: pgbouncer does not know what was asked for. `duplicate_prepared_statement`:
-                    // another client of it has made one on the same connection.
-                    Some("08P01" | "42P05") => POOLER,
                     Some("57P03") => "the server is starting or stopping; try again",
                     _ => {
                         "see whether the server runs there, and whether its address (`DATABASE_URL`, or `--from` of an import) is meant"
