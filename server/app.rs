@@ -59,6 +59,13 @@ pub struct App {
     /// Who stores what calls leave behind, and so outlives all calls: the rollouts' controller, the
     /// kill switch with the live share, ends of sessions, and what keys spend.
     recording: Tasks,
+    spending: Arc<Spending>,
+    log: Arc<Log>,
+    texts: Keep,
+    /// What the processes on one database take of limits together.
+    takings: Arc<Takings>,
+    exporter: Option<Exporter>,
+    dispatcher: Arc<Dispatcher>,
     router: axum::Router,
     /// What the catalog's file looked like before it was read.
     seen: Option<Stamp>,
@@ -99,6 +106,12 @@ impl App {
             areas,
             authenticator,
             recording: Tasks::default(),
+            spending,
+            log,
+            texts,
+            takings,
+            exporter,
+            dispatcher,
             router,
             seen,
             hangups: Hangups::new(),
@@ -222,17 +235,19 @@ impl App {
         }
         // Nobody records any more.
         if !recording.shutdown(RECORDING_PATIENCE).await {
-            tracing::error!("the last events could not be written");
+            let lost = self.log.waiting();
+            tracing::error!(
+                lost,
+                "what was recorded last could not be stored before the stop"
+            );
         }
         areas.storage.close().await;
     }
 }
 
-/// How long a start waits for the shares that are decided, at most, and between two looks.
-const OPENING: Duration = Duration::from_secs(5);
-const OPENING_PAUSE: Duration = Duration::from_millis(20);
-/// How long the last events may take to be written.
-const RECORDING_PATIENCE: Duration = Duration::from_secs(25);
+/// How long the last events may take to be written: with `SHUTDOWN_TIMEOUT` and a second for the database's
+/// connections less than the 60 s after which services are killed that are to stop.
+const RECORDING_PATIENCE: Duration = Duration::from_secs(12);
 
 /// Serves with these settings until the process is told to stop (SIGTERM, ctrl-c).
 pub async fn serve(mut config: Config) -> anyhow::Result<()> {

@@ -169,6 +169,9 @@ impl From<RoleArgument> for Role {
     }
 }
 
+/// How long an end waits for what the system does for nobody any more, such as looking up the name of a host.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
+
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -178,7 +181,11 @@ pub fn main() -> ExitCode {
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(run(arguments)));
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(run(arguments));
+            runtime.shutdown_timeout(LEFT_BEHIND);
+            outcome
+        });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -10,9 +10,10 @@ use tokio::{
 /// How long it may take: a connection that died in silence would keep it waiting for ever. A statement of PostgreSQL has 5 s,
 /// and so has the wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(12);
-/// How often the last write is tried at a stop, and the pause between.
+/// How often the last write is tried at a stop, and the pause between; and how long all of it may take.
 const LAST_ATTEMPTS: u32 = 5;
 const LAST_ATTEMPTS_PAUSE: Duration = Duration::from_millis(200);
+const LAST_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Settles at once, whenever it is in a hurry, and else at each `look`, until `stop` resolves.
 pub async fn until<F: Future<Output = bool>>(
@@ -23,8 +24,13 @@ pub async fn until<F: Future<Output = bool>>(
 ) {
     let mut stop = pin!(stop);
     loop {
+        let settled = tokio::select! {
+            // The last one does the same.
+            () = &mut stop => return,
+            settled = timeout(PATIENCE, settle()) => settled,
+        };
         // What came of it else is told by whoever settles.
-        if timeout(PATIENCE, settle()).await.is_err() {
+        if settled.is_err() {
             tracing::warn!("the database did not answer within {PATIENCE:?}; it is asked again");
         }
         tokio::select! {
@@ -37,13 +43,16 @@ pub async fn until<F: Future<Output = bool>>(
 
 /// Settles a last time, again where that fails; whether it succeeded.
 pub async fn at_last<F: Future<Output = bool>>(settle: impl Fn() -> F) -> bool {
-    for _ in 1..LAST_ATTEMPTS {
-        if timeout(PATIENCE, settle()).await.unwrap_or_default() {
-            return true;
+    let tried = timeout(LAST_PATIENCE, async {
+        for _ in 1..LAST_ATTEMPTS {
+            if settle().await {
+                return true;
+            }
+            sleep(LAST_ATTEMPTS_PAUSE).await;
         }
-        sleep(LAST_ATTEMPTS_PAUSE).await;
-    }
-    settle().await
+        settle().await
+    });
+    tried.await.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -67,6 +76,9 @@ mod tests {
             }
         };
         until(stop, &Notify::new(), Duration::from_millis(10), settle).await;
+        let begun = tokio::time::Instant::now();
+        assert!(!at_last(std::future::pending).await);
+        assert_eq!(begun.elapsed(), LAST_PATIENCE, "nor a stop");
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use std::{future::Future, io, str::FromStr, sync::LazyLock, time::Duration};
 
+use futures::future;
 use sqlx::{
     Connection, PgConnection, PgPool,
     migrate::Migrator,
@@ -40,6 +41,8 @@ const FRESH: Duration = Duration::from_secs(1);
 const CALL_PATIENCE: Duration = Duration::from_secs(6);
 /// And for each event that it stores: after an outage there are many.
 const EVENT_PATIENCE: Duration = Duration::from_millis(1);
+/// How long the connections have to end at a stop: those whose server is silent never do.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 /// What the server itself ends. A process that freezes in a transaction would keep others from what it
 /// has locked for as long as it is frozen; a connection whose other end is gone is let go.
 const LIMITS: [(&str, &str); 3] = [
@@ -59,8 +62,10 @@ pub(super) struct Postgres {
 
 impl Postgres {
     pub(super) async fn close(&self) {
-        self.long.close().await;
-        self.pool.close().await;
+        let closed = future::join(self.long.close(), self.pool.close());
+        if timeout(CLOSE_PATIENCE, closed).await.is_err() {
+            tracing::warn!("PostgreSQL does not answer: connections are dropped as they are");
+        }
     }
 }
 
