@@ -41,6 +41,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const OWED_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the answer to a lowering, which is in force, waits for the store.
 const LOWERED_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a listener waits who has seen more than this process.
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a raising waits for the store.
 const RAISED_PATIENCE: Duration = Duration::from_secs(10);
 /// Lowerings that may wait for the store: one more smaller share is refused, which nothing but a
@@ -239,6 +241,15 @@ impl LiveFlags {
             }
         }
         Ok(changes)
+    }
+
+    /// Whether this version was reached, here or by another process: then it is reached here as well.
+    pub async fn catches_up(&self, version: i64) -> bool {
+        if self.state().flag.version < version {
+            // Late or failed, it is seen below.
+            let _ = timeout(CATCH_UP_PATIENCE, self.settle_now()).await;
+        }
+        self.state().flag.version >= version
     }
 
     /// Whether a change that was told is stored.

@@ -362,6 +362,44 @@ async fn changes_are_pushed_and_a_lost_connection_goes_on_where_it_was() {
     }
 }
 
+/// The world: a client goes from one process to another, which is up to half a second behind.
+#[tokio::test]
+async fn whoever_goes_on_at_a_process_that_is_behind_hears_each_change_once() {
+    let server = Server::new(&[]).await;
+    let behind = Server {
+        setup: server.setup.clone(),
+        app: server.setup.build().await,
+        flags: server.flags.clone(),
+        tasks: Tasks::default(),
+    };
+    for share in [10, 20, 30] {
+        let input = json!({"percent": share, "reason": format!("to {share}")});
+        server.admin("featureFlags.setShare", input).await.unwrap();
+    }
+    let mut has_seen_all = behind.subscribe(json!({"lastEventId": "3"})).await;
+    let mut lacks_one = behind.subscribe(json!({"lastEventId": "2"})).await;
+    let input = json!({"on": true, "reason": "stop"});
+    server.admin("featureFlags.kill", input).await.unwrap();
+    behind.app.live.settle_now().await;
+    for (events, expected) in [
+        (
+            &mut has_seen_all,
+            [("3", json!(null)), ("4", json!("stop"))],
+        ),
+        (
+            &mut lacks_one,
+            [("3", json!("to 30")), ("4", json!("stop"))],
+        ),
+    ] {
+        for (id, reason) in expected {
+            let event = tokio::time::timeout(Duration::from_secs(20), events.next());
+            let event = event.await.unwrap().unwrap().unwrap();
+            assert_eq!(event.id.as_deref(), Some(id));
+            assert_eq!(event.data.to_value().unwrap()["change"]["reason"], reason);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_reaches_whoever_watches_over_real_sockets() {
     let server = TestApp::start().await;

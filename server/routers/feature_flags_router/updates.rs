@@ -3,6 +3,10 @@
 //! An event's id is the version that it tells. A client that comes back with it is told the changes
 //! after that version, read from the history; where the history cannot be read, and where a listener
 //! fell too far behind, the state alone is told. So a kill is told also while the database is away.
+//!
+//! Another process may have told the last one, and this one may be behind it. It catches up first, and
+//! tells nothing again that the client has seen. Where the state alone is told, its id is the client's own:
+//! the line of a change that is in the state may still come.
 
 use std::collections::HashSet;
 
@@ -40,6 +44,9 @@ impl FlagsUpdate {
     }
 }
 
+/// Before the first version.
+const NOTHING: i64 = 0;
+
 /// The events of one subscription.
 pub(super) async fn follow(
     state: State,
@@ -48,6 +55,11 @@ pub(super) async fn follow(
     // Listening comes first: what changes while the history is read is told after it.
     let mut changes = state.live.subscribe();
     let seen = last_event_id.and_then(|id| id.parse::<i64>().ok());
+    let told_before = match seen {
+        Some(version) if state.live.catches_up(version).await => version,
+        // A change that was never stored, which a crash forgot; or nobody can say.
+        _ => NOTHING,
+    };
     let missed = match seen {
         Some(version) => state.live.since(version, MAX_HISTORY).await.ok(),
         None => None,
@@ -63,12 +75,13 @@ pub(super) async fn follow(
                 told.insert(change.id);
                 yield Ok(FlagsUpdate::told(version, state.now(), Some(line)));
             },
+            _ if told_before > NOTHING => yield Ok(FlagsUpdate::told(told_before, state.now(), None)),
             _ => yield Ok(FlagsUpdate::state(state.now())),
         }
         loop {
             match changes.recv().await {
                 Ok(news) => match &news.change {
-                    Some(change) if told.contains(&change.id) => {}
+                    Some(change) if told.contains(&change.id) || change.version <= told_before => {}
                     change => {
                         let version = change.as_ref().map_or(news.state.flag.version, |it| it.version);
                         let line = change.as_ref();
