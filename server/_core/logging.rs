@@ -23,8 +23,9 @@ pub use self::lines::LogGuard;
 use self::lines::LogLines;
 
 /// Libraries that write a line for what any stranger's connection does, or whole requests, which are texts of users.
-/// They are silent unless `LOG_LEVEL` names them.
-const QUIET: &str = "h2=off,jsonrpsee=off";
+/// They are silent unless `LOG_LEVEL` names them. The driver of the database says of each slow statement what it was, on
+/// several lines; who asked it says what failed.
+const QUIET: &str = "h2=off,jsonrpsee=off,sqlx=error";
 
 /// What is logged, and how.
 #[derive(Clone, Debug)]
@@ -88,6 +89,7 @@ mod tests {
             tracing::debug!(target: "detail", "more");
             tracing::warn!(target: "h2::proto::streams::recv", "a stranger took back too much");
             tracing::trace!(target: "jsonrpsee-http", "HTTP body: a text");
+            tracing::warn!(target: "sqlx::query", "slow statement");
             let long = "ä".repeat(60_000);
             tracing::trace!(target: "long", path = long, %long, "{long}");
         });

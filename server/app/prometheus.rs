@@ -14,7 +14,7 @@ use crate::{
     model_router::{ModelRouter, breaker::State, catalog::Provider, watch::Finding},
     providers::masking,
     recording::{self, Log},
-    rollout::controller::Controller,
+    rollout::controller::{Controller, Leader},
     telemetry,
     transport::{bounds::Bounds, metrics::Readers},
 };
@@ -156,7 +156,7 @@ impl Gauges {
         let killed = self.flags.live().steered.killed;
         metrics::gauge!("kill_switch").set(f64::from(u8::from(killed)));
         metrics::gauge!("ai_events_waiting").set(self.log.waiting() as f64);
-        let leads = self.controller.leads();
+        let leads = self.controller.leader() == Leader::Here;
         metrics::gauge!("rollouts_leader").set(f64::from(u8::from(leads)));
         metrics::gauge!("connections_open").set(self.bounds.connections.count() as f64);
         self.breakers();

@@ -140,6 +140,8 @@ pub struct Controller {
     holder: String,
     inner: Mutex<Memory>,
     writer: tokio::sync::Mutex<Writer>,
+    /// When this process was told last that it has the lease, on the monotonic clock.
+    lease_at: Mutex<Option<Duration>>,
     changes: broadcast::Sender<Arc<Change>>,
     /// Asks for a tick before its time.
     hurry: Notify,
@@ -188,6 +190,7 @@ impl Controller {
                 ..memory
             }),
             writer: tokio::sync::Mutex::default(),
+            lease_at: Mutex::default(),
             changes: broadcast::Sender::new(CHANGES),
             hurry: Notify::new(),
         };

@@ -11,6 +11,8 @@ use super::{
 const STUCK: Duration = Duration::from_secs(10);
 /// How often a lease is renewed.
 const RENEW_MS: u128 = 2_500;
+/// After so long without a word of the database another process may have the lease.
+const LEASE: Duration = Duration::from_secs(10);
 
 impl Controller {
     /// Takes or prolongs the lease. Reads what is stored where that is in doubt. Returns whether this process
@@ -43,12 +45,17 @@ impl Controller {
                     return Ok(false);
                 }
                 writer.renewed_at = Some(now);
+                self.has_lease_at(now.monotonic);
                 writer.in_doubt |= self.went_back(writer.mark).await?;
             }
         } else {
             writer.fence = self.store.acquire(&self.holder, now.wall).await?;
             if let Some(fence) = &writer.fence {
                 writer.id = Some(fence.writer);
+                self.has_lease_at(now.monotonic);
+                if self.store.is_shared() {
+                    tracing::info!(fence = fence.number, "this process leads the rollouts now");
+                }
             }
             writer.renewed_at = Some(now);
             writer.in_doubt = true;
@@ -94,6 +101,18 @@ impl Controller {
             writer.mark = Some(mark);
         }
         Ok(true)
+    }
+
+    /// Notes that this process has the lease, for some seconds from this time on.
+    pub(super) fn has_lease_at(&self, at: Duration) {
+        *self.lease_at.lock() = Some(at);
+    }
+
+    /// Whether no other process can have the lease that this one took.
+    pub(super) fn has_lease(&self) -> bool {
+        let now = self.world.now().monotonic;
+        let lasts = |at| now.saturating_sub(at) < LEASE;
+        !self.store.is_shared() || self.lease_at.lock().is_some_and(lasts)
     }
 
     /// A process that leads, whose lease the database prolongs and whose writes fail all the same, gives the lease back after

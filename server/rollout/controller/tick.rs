@@ -178,6 +178,7 @@ impl Controller {
                     tracing::info!("events and rollouts are stored again");
                 }
                 writer.mark = writer.mark.map(|mark| prepared.commit.moves(mark));
+                self.has_lease_at(now.monotonic);
                 self.adopt(prepared, now);
                 Ok(())
             }

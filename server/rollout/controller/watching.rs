@@ -33,6 +33,8 @@ impl Controller {
     pub fn leader(&self) -> Leader {
         let inner = self.inner.lock();
         match (inner.is_numbering, inner.followed.is_some()) {
+            // The store is silent: another process may have taken over.
+            (true, _) if !self.has_lease() => Leader::Nobody,
             (true, _) => Leader::Here,
             (false, true) => Leader::Elsewhere,
             (false, false) => Leader::Nobody,

@@ -92,6 +92,23 @@ async fn who_takes_over_loses_nothing_and_counts_nothing_twice() {
 }
 
 #[tokio::test]
+async fn who_leads_and_hears_nothing_for_as_long_as_a_lease_lasts_says_no_longer_that_it_leads() {
+    let (first, _second) = two().await;
+    let says_after = async |seconds: u32| {
+        for _ in 0..seconds {
+            first.second(0, |_| false).await;
+        }
+        first.controller.leader()
+    };
+    assert_eq!(says_after(1).await, Leader::Here);
+    first.store.1.cut();
+    assert_eq!(says_after(7).await, Leader::Here);
+    assert_eq!(says_after(4).await, Leader::Nobody);
+    first.store.1.mend();
+    assert_eq!(says_after(1).await, Leader::Here);
+}
+
+#[tokio::test]
 async fn a_batch_whose_answer_is_lost_is_stored_once() {
     let (first, second) = two().await;
     let id = first.started().await.id;
@@ -424,46 +441,8 @@ async fn who_is_far_from_the_database_looks_at_what_is_decided_also_under_traffi
         is_all = second.controller.tick() => assert!(is_all, "of what was there when it began"),
     }
     assert!(
-        began.elapsed() < super::super::following::LOOK,
+        began.elapsed() < following::LOOK,
         "{:?}",
         began.elapsed()
     );
-}
-
-#[tokio::test]
-async fn a_rollback_that_a_standby_lacks_is_made_again_although_a_newer_rollout_had_begun() {
-    for leader_dies in [false, true] {
-        let (mut first, second) = two().await;
-        let id = first.started().await.id;
-        settle([&first, &second]).await;
-        first.store.0.lock().follow();
-        let back = first.steer(&id, 1, "a bad one", CommandKind::RollBack);
-        back.await.expect("rolled back");
-        second.second(0, |_| false).await;
-        let newer = first.started().await.id;
-        second.second(0, |_| false).await;
-        assert!(second.controller.inner.lock().get(&id).is_none(), "covered");
-        first.store.0.lock().fail_over(12);
-        assert!(
-            first
-                .store
-                .0
-                .lock()
-                .rollouts
-                .iter()
-                .all(|it| it.id != newer)
-        );
-        if leader_dies {
-            first.store.forget_holder();
-            first = Rig::over(first.store.clone(), first.clock.clone()).await;
-        }
-        for _ in 0..6 {
-            second.second(0, |_| false).await;
-            assert_eq!(second.serves(), 0.0, "the leader died: {leader_dies}");
-            first.second(0, |_| false).await;
-        }
-        assert_eq!((first.serves(), second.serves()), (0.0, 0.0));
-        let made: Vec<_> = first.actions();
-        assert_eq!(made, ["started", "rolled-back"], "again");
-    }
 }
