@@ -9,7 +9,7 @@ use super::{
     db::Write,
     personal::forget,
     storable,
-    users::{StoredUserRow, folded, literal, note_role, role_of},
+    users::{Row, folded, literal, note_role, role_of, user},
 };
 use crate::{
     _core::{
@@ -48,7 +48,8 @@ impl AccountStore for Storage {
         let search = search.map(|text| format!("%{}%", literal(&folded(&storable(text)))));
         let role = wanted.role.map(Role::name);
         let sql = format!(
-            "SELECT * {WANTED} ORDER BY {} LIMIT $3 OFFSET $4",
+            "SELECT {} {WANTED} ORDER BY {} LIMIT $3 OFFSET $4",
+            user!(),
             ordered(wanted.order, wanted.direction)
         );
         let rows: Vec<StoredUserRow> =
@@ -86,11 +87,11 @@ impl AccountStore for Storage {
             if is_taken(&mut transaction, &new.email, 0).await? {
                 return Ok(None);
             }
-            let row: Option<StoredUserRow> = on!(&mut transaction, transaction => sqlx::query_as(
+            let row: Option<Row> = on!(&mut transaction, transaction => sqlx::query_as(concat!(
                     "INSERT INTO users (open_id, name, folded_name, email, login_method, role, created_at, \
                      updated_at, last_signed_in) VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7) \
-                     ON CONFLICT (open_id) DO NOTHING RETURNING *",
-                )
+                     ON CONFLICT (open_id) DO NOTHING RETURNING ", user!(),
+                ))
                 .bind(format!("{PENDING}{}", folded(&storable(&new.email))))
                 .bind(storable(&new.name))
                 .bind(folded(&storable(&new.name)))
@@ -220,10 +221,18 @@ async fn held(transaction: &mut Write, ids: [i64; 2]) -> sqlx::Result<Vec<User>>
     let sql = match &*transaction {
         // Nobody else writes there.
         Write::Sqlite(_) => {
-            "SELECT * FROM users WHERE id IN ($1, $2) AND deleted_at IS NULL ORDER BY id"
+            concat!(
+                "SELECT ",
+                user!(),
+                " FROM users WHERE id IN ($1, $2) AND deleted_at IS NULL ORDER BY id"
+            )
         }
         Write::Postgres(_) => {
-            "SELECT * FROM users WHERE id IN ($1, $2) AND deleted_at IS NULL ORDER BY id FOR UPDATE"
+            concat!(
+                "SELECT ",
+                user!(),
+                " FROM users WHERE id IN ($1, $2) AND deleted_at IS NULL ORDER BY id FOR UPDATE"
+            )
         }
     };
     let rows: Vec<StoredUserRow> = on!(transaction, transaction => sqlx::query_as(sql)
@@ -235,9 +244,9 @@ async fn held(transaction: &mut Write, ids: [i64; 2]) -> sqlx::Result<Vec<User>>
 }
 
 async fn user_of(transaction: &mut Write, id: i64) -> sqlx::Result<Option<User>> {
-    let row: Option<StoredUserRow> = on!(transaction, transaction => sqlx::query_as(
-            "SELECT * FROM users WHERE id = $1 AND deleted_at IS NULL",
-        )
+    let row: Option<Row> = on!(transaction, transaction => sqlx::query_as(concat!(
+            "SELECT ", user!(), " FROM users WHERE id = $1 AND deleted_at IS NULL",
+        ))
         .bind(id)
         .fetch_optional(&mut **transaction)
         .await)?;

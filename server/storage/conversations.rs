@@ -11,6 +11,26 @@ use crate::chat::store::{
     Rating, RatingOutcome,
 };
 
+macro_rules! conversation {
+    () => {
+        "id, user_id, title, created_at, updated_at"
+    };
+}
+macro_rules! message {
+    () => {
+        "id, conversation_id, role, content, created_at"
+    };
+}
+/// A message with what wrote it.
+macro_rules! with_origin {
+    () => {
+        concat!(
+            message!(),
+            ", request_id, model, task, variant, rollout, subject"
+        )
+    };
+}
+
 #[derive(sqlx::FromRow)]
 struct ConversationRow {
     id: i64,
@@ -101,11 +121,11 @@ impl OriginRow {
 #[async_trait]
 impl ConversationStore for Storage {
     async fn conversations_of(&self, user_id: i64) -> anyhow::Result<Vec<ConversationSummary>> {
-        let rows: Vec<SummaryRow> = on!(self.db.read(), pool => sqlx::query_as(
-            "SELECT c.*, (SELECT SUBSTR(m.content, 1, 40) FROM messages m \
+        let rows: Vec<SummaryRow> = on!(self.db.read(), pool => sqlx::query_as(concat!(
+            "SELECT ", conversation!(), ", (SELECT SUBSTR(m.content, 1, 40) FROM messages m \
                           WHERE m.conversation_id = c.id ORDER BY m.id DESC LIMIT 1) AS last_message \
              FROM conversations c WHERE c.user_id = $1 ORDER BY c.updated_at DESC, c.id DESC",
-        )
+        ))
         .bind(user_id)
         .fetch_all(pool)
         .await)
@@ -120,12 +140,13 @@ impl ConversationStore for Storage {
     }
 
     async fn conversation(&self, id: i64) -> anyhow::Result<Option<Conversation>> {
-        let row: Option<ConversationRow> =
-            on!(self.db.read(), pool => sqlx::query_as("SELECT * FROM conversations WHERE id = $1")
+        let row: Option<ConversationRow> = on!(self.db.read(), pool => sqlx::query_as(concat!(
+                "SELECT ", conversation!(), " FROM conversations WHERE id = $1"
+            ))
                 .bind(id)
                 .fetch_optional(pool)
                 .await)
-            .with_context(|| format!("cannot look up conversation `{id}`"))?;
+        .with_context(|| format!("cannot look up conversation `{id}`"))?;
         Ok(row.map(Conversation::from))
     }
 
@@ -135,15 +156,16 @@ impl ConversationStore for Storage {
         title: Option<&str>,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Conversation> {
-        let row: Option<ConversationRow> = returned!(self.db.write(), pool => sqlx::query_as(
+        let row: Option<ConversationRow> =
+            returned!(self.db.write(), pool => sqlx::query_as(concat!(
             "INSERT INTO conversations (user_id, title, created_at, updated_at) \
-             VALUES ($1, $2, $3, $3) RETURNING *",
-        )
+             VALUES ($1, $2, $3, $3) RETURNING ", conversation!(),
+        ))
         .bind(user_id)
         .bind(title.map(storable))
         .bind(now.timestamp_millis())
         .fetch_all(pool))
-        .with_context(|| format!("cannot create a conversation of user `{user_id}`"))?;
+            .with_context(|| format!("cannot create a conversation of user `{user_id}`"))?;
         row.map(Conversation::from)
             .context("a conversation that was stored was not returned")
     }
@@ -163,9 +185,10 @@ impl ConversationStore for Storage {
         skip: i64,
         limit: i64,
     ) -> anyhow::Result<Vec<Message>> {
-        let rows: Vec<MessageRow> = on!(self.db.read(), pool => sqlx::query_as(
-            "SELECT * FROM messages WHERE conversation_id = $1 ORDER BY id LIMIT $2 OFFSET $3",
-        )
+        let rows: Vec<MessageRow> = on!(self.db.read(), pool => sqlx::query_as(concat!(
+            "SELECT ", message!(),
+            " FROM messages WHERE conversation_id = $1 ORDER BY id LIMIT $2 OFFSET $3",
+        ))
         .bind(conversation_id)
         .bind(limit)
         .bind(skip)
@@ -181,9 +204,10 @@ impl ConversationStore for Storage {
         before: i64,
         limit: i64,
     ) -> anyhow::Result<Vec<Message>> {
-        let rows: Vec<MessageRow> = on!(self.db.read(), pool => sqlx::query_as(
-            "SELECT * FROM messages WHERE conversation_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
-        )
+        let rows: Vec<MessageRow> = on!(self.db.read(), pool => sqlx::query_as(concat!(
+            "SELECT ", message!(),
+            " FROM messages WHERE conversation_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+        ))
         .bind(conversation_id)
         .bind(before)
         .bind(limit)
@@ -200,10 +224,10 @@ impl ConversationStore for Storage {
         content: &str,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Message>> {
-        let added: sqlx::Result<Option<MessageRow>> = returned!(self.db.write(), pool => sqlx::query_as(
+        let added: sqlx::Result<Option<MessageRow>> = returned!(self.db.write(), pool => sqlx::query_as(concat!(
             "INSERT INTO messages (conversation_id, role, content, created_at) \
-             VALUES ($1, $2, $3, $4) RETURNING *",
-        )
+             VALUES ($1, $2, $3, $4) RETURNING ", message!(),
+        ))
         .bind(conversation_id)
         .bind(role.name())
         .bind(storable(content))
@@ -223,10 +247,10 @@ impl ConversationStore for Storage {
         question: &Message,
     ) -> anyhow::Result<Option<(Message, Option<AnswerOrigin>)>> {
         // Answers of earlier releases do not say what they answer.
-        let found: Option<OriginRow> = on!(self.db.read(), pool => sqlx::query_as(
-            "SELECT * FROM messages WHERE in_reply_to = $1 OR (conversation_id = $2 AND id > $1 \
+        let found: Option<OriginRow> = on!(self.db.read(), pool => sqlx::query_as(concat!(
+            "SELECT ", with_origin!(), " FROM messages WHERE in_reply_to = $1 OR (conversation_id = $2 AND id > $1 \
              AND role = 'assistant' AND in_reply_to IS NULL) ORDER BY id LIMIT 1",
-        )
+        ))
         .bind(question.id)
         .bind(question.conversation_id)
         .fetch_optional(pool)
@@ -246,11 +270,11 @@ impl ConversationStore for Storage {
             Variant::Control => "control",
             Variant::Candidate => "candidate",
         };
-        let added: sqlx::Result<Option<MessageRow>> = returned!(self.db.write(), pool => sqlx::query_as(
+        let added: sqlx::Result<Option<MessageRow>> = returned!(self.db.write(), pool => sqlx::query_as(concat!(
             "INSERT INTO messages (conversation_id, role, content, created_at, \
                                    request_id, model, task, variant, rollout, subject, in_reply_to) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING *",
-        )
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING ", message!(),
+        ))
         .bind(question.conversation_id)
         .bind(MessageRole::Assistant.name())
         .bind(storable(content))
@@ -276,13 +300,14 @@ impl ConversationStore for Storage {
         }
     }
 
-    async fn message(&self, id: i64) -> anyhow::Result<Option<(Message, Option<AnswerOrigin>)>> {
-        let row: Option<OriginRow> =
-            on!(self.db.read(), pool => sqlx::query_as("SELECT * FROM messages WHERE id = $1")
+    async fn message(&self, id: i64) -> anyhow::Result<Option<(Message, Option<Origin>)>> {
+        let row: Option<OriginRow> = on!(self.db.read(), pool => sqlx::query_as(concat!(
+                "SELECT ", with_origin!(), " FROM messages WHERE id = $1"
+            ))
                 .bind(id)
                 .fetch_optional(pool)
                 .await)
-            .with_context(|| format!("cannot look up message `{id}`"))?;
+        .with_context(|| format!("cannot look up message `{id}`"))?;
         Ok(row.map(OriginRow::into_parts))
     }
 

@@ -213,7 +213,8 @@ impl MoveStore for Storage {
 
     async fn reports(&self) -> anyhow::Result<BTreeMap<String, MoveTally>> {
         let rows: Vec<ReportRow> = on!(self.db.read(), pool => sqlx::query_as(
-                "SELECT r.*, COALESCE(f.ours, 0) AS ours_refused, COALESCE(f.theirs, 0) AS theirs_refused \
+                "SELECT r.procedure, r.compared, r.differed, r.incomparable, r.dropped, r.ours, r.ours_failed, r.ours_us, \
+                 r.theirs, r.theirs_failed, r.theirs_us, r.examples, COALESCE(f.ours, 0) AS ours_refused, COALESCE(f.theirs, 0) AS theirs_refused \
                  FROM move_reports r LEFT JOIN move_refusals f ON f.procedure = r.procedure",
             )
             .fetch_all(pool)

@@ -11,6 +11,14 @@ use crate::alerting::{Alert, LONGEST_PAUSE, Outbox, Pending};
 pub(super) const DELIVERABLE: TimeDelta = TimeDelta::days(7);
 
 /// An alert as it is stored.
+/// What an [`AlertRow`] has.
+macro_rules! alert {
+    () => {
+        "id, at_ms, kind, severity, rollout_id, title, body, details"
+    };
+}
+pub(super) use alert;
+
 #[derive(sqlx::FromRow)]
 pub(super) struct AlertRow {
     pub(super) id: String,
@@ -75,14 +83,14 @@ impl Outbox for Storage {
     ) -> anyhow::Result<Vec<Pending>> {
         let mut due = Vec::new();
         for channel in channels {
-            let rows: Vec<PendingRow> = on!(self.db.read(), pool => sqlx::query_as(
-                    "SELECT alerts.*, COALESCE(deliveries.attempts, 0) AS attempts FROM alerts \
+            let rows: Vec<PendingRow> = on!(self.db.read(), pool => sqlx::query_as(concat!(
+                    "SELECT ", alert!(), ", COALESCE(deliveries.attempts, 0) AS attempts FROM alerts \
                      LEFT JOIN alert_deliveries AS deliveries \
                      ON deliveries.alert_id = alerts.id AND deliveries.channel = $1 \
                      WHERE alerts.at_ms >= $2 AND deliveries.delivered_ms IS NULL \
                      AND (COALESCE(deliveries.next_ms, $3) <= $3 OR deliveries.next_ms > $5) \
                      ORDER BY alerts.at_ms, alerts.id LIMIT $4",
-                )
+                ))
                 .bind(channel)
                 .bind((now - DELIVERABLE).timestamp_millis())
                 .bind(now.timestamp_millis())

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Storage, storable,
-    users::{StoredUserRow, folded, note_role},
+    users::{Row, folded, note_role, user},
 };
 use crate::{
     _core::{
@@ -54,7 +54,7 @@ impl Storage {
             .fetch_optional(&mut **transaction)
             .await)?;
         let before = before.as_deref().map(Role::named);
-        let row: Option<StoredUserRow> = on!(&mut transaction, transaction => sqlx::query_as(
+        let row: Option<Row> = on!(&mut transaction, transaction => sqlx::query_as(concat!(
                 "INSERT INTO users (open_id, name, folded_name, email, login_method, role, created_at, \
                  updated_at, last_signed_in) \
                  VALUES ($1, $2, $3, $4, 'oidc', COALESCE(CAST($5 AS TEXT), 'user'), $6, $6, $6) \
@@ -62,8 +62,8 @@ impl Storage {
                  folded_name = excluded.folded_name, email = excluded.email, \
                  login_method = excluded.login_method, role = COALESCE(CAST($5 AS TEXT), users.role), \
                  updated_at = excluded.updated_at, last_signed_in = excluded.last_signed_in \
-                 WHERE users.deleted_at IS NULL RETURNING *",
-            )
+                 WHERE users.deleted_at IS NULL RETURNING ", user!(),
+            ))
             .bind(&person.open_id)
             .bind(storable(&person.name))
             .bind(folded(&storable(&person.name)))

@@ -134,7 +134,7 @@ impl RolloutStore for Storage {
     async fn rollout(&self, id: &str) -> anyhow::Result<Option<StoredRollout>> {
         let read = async {
             Ok(on!(self.db.read(), pool => sqlx::query_as(
-                "SELECT * FROM rollouts WHERE id = $1",
+                "SELECT id, plan, status, version, evidence, event_cursor, is_live FROM rollouts WHERE id = $1",
             )
             .bind(storable(id))
             .fetch_optional(pool)

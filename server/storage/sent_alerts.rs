@@ -7,7 +7,7 @@ use sqlx::QueryBuilder;
 
 use super::{
     Storage, name,
-    outbox::{AlertRow, DELIVERABLE},
+    outbox::{AlertRow, DELIVERABLE, alert},
     storable, time,
 };
 use crate::alerting::{
@@ -63,7 +63,7 @@ impl AlertLog for Storage {
     ) -> anyhow::Result<Vec<SentAlert>> {
         let severity = severity.map(name).transpose()?;
         let alerts: Vec<AlertRow> = on!(self.db.read(), pool => {
-            let mut query = QueryBuilder::new("SELECT * FROM alerts WHERE at_ms <= ");
+            let mut query = QueryBuilder::new(concat!("SELECT ", alert!(), " FROM alerts WHERE at_ms <= "));
             query.push_bind(before.map_or(i64::MAX, |place| place.at_ms));
             if let Some(AlertPlace { at_ms, id }) = before {
                 query.push(" AND (at_ms < ").push_bind(*at_ms);
@@ -77,7 +77,10 @@ impl AlertLog for Storage {
         })
         .context("cannot read the alerts")?;
         let deliveries: Vec<DeliveryRow> = on!(self.db.read(), pool => {
-            let mut query = QueryBuilder::new("SELECT * FROM alert_deliveries WHERE alert_id IN (''");
+            let mut query = QueryBuilder::new(
+                "SELECT alert_id, channel, attempts, next_ms, delivered_ms, last_error FROM alert_deliveries \
+                 WHERE alert_id IN (''",
+            );
             for alert in &alerts {
                 query.push(", ").push_bind(alert.id.clone());
             }

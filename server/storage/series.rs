@@ -171,7 +171,9 @@ impl Storage {
                 .bind(upkeep::ROLLED_UP)
                 .fetch_optional(&mut *reading)
                 .await?;
-            let mut query = QueryBuilder::new("SELECT * FROM event_rollups WHERE outcome <> 'cancelled'");
+            let mut query = QueryBuilder::new(concat!(
+                "SELECT ", upkeep::rollup!(), " FROM event_rollups WHERE outcome <> 'cancelled'"
+            ));
             query.push(" AND hour_ms >= ").push_bind(filter.from_ms.unwrap_or(i64::MIN));
             query.push(" AND hour_ms < ").push_bind(filter.to_ms.unwrap_or(i64::MAX));
             push_names!(query, filter);

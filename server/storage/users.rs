@@ -66,6 +66,14 @@ pub(super) fn folded(name: &str) -> String {
     name.to_lowercase()
 }
 
+/// What a [`Row`] has of a user.
+macro_rules! user {
+    () => {
+        "id, open_id, name, email, login_method, role, created_at, updated_at, last_signed_in, deleted_at, sessions_from"
+    };
+}
+pub(super) use user;
+
 #[derive(sqlx::FromRow)]
 pub(super) struct StoredUserRow {
     pub(super) id: i64,
@@ -173,13 +181,13 @@ impl Storage {
                 .await?;
         }
         let before = role_of(&mut transaction, id).await?;
-        let row: Option<StoredUserRow> = on!(&mut transaction, transaction => sqlx::query_as(
+        let row: Option<Row> = on!(&mut transaction, transaction => sqlx::query_as(concat!(
                 "INSERT INTO users (id, open_id, name, folded_name, login_method, role, created_at, \
                  updated_at, last_signed_in) VALUES ($1, $2, $3, LOWER($3), 'local', $4, $5, $5, $5) \
                  ON CONFLICT (id) DO UPDATE SET role = excluded.role, updated_at = excluded.updated_at \
                  WHERE users.deleted_at IS NULL \
-                 RETURNING *",
-            )
+                 RETURNING ", user!(),
+            ))
             .bind(id)
             .bind(format!("{LOCAL_PREFIX}{id}"))
             .bind(format!("Local user {id}"))
@@ -205,9 +213,9 @@ impl Storage {
 
     /// The user of this id, unless deleted.
     pub async fn find_user(&self, id: i64) -> anyhow::Result<Option<User>> {
-        let row: Option<StoredUserRow> = on!(self.db.read(), pool => sqlx::query_as(
-                "SELECT * FROM users WHERE id = $1 AND deleted_at IS NULL",
-            )
+        let row: Option<Row> = on!(self.db.read(), pool => sqlx::query_as(concat!(
+                "SELECT ", user!(), " FROM users WHERE id = $1 AND deleted_at IS NULL",
+            ))
                 .bind(id)
                 .fetch_optional(pool)
                 .await)
@@ -257,11 +265,11 @@ impl Storage {
 
     async fn users_like(&self, text: &str, limit: u32) -> sqlx::Result<Vec<StoredUserRow>> {
         let escaped = literal(text);
-        on!(self.db.read(), pool => sqlx::query_as(
-                "SELECT * FROM users WHERE deleted_at IS NULL AND (id = $1 \
+        on!(self.db.read(), pool => sqlx::query_as(concat!(
+                "SELECT ", user!(), " FROM users WHERE deleted_at IS NULL AND (id = $1 \
                  OR folded_name LIKE $2 ESCAPE '\\' OR email = $4 OR LOWER(email) = LOWER($4)) \
                  ORDER BY id LIMIT $3",
-            )
+            ))
             // No user has that number.
             .bind(text.parse().unwrap_or(0_i64))
             .bind(storable(&(folded(&escaped) + "%")))
@@ -313,11 +321,11 @@ impl Storage {
             .with_context(|| format!("cannot end the sessions of user `{id}`"))
     }
 
-    async fn user_by_session(&self, session: &Session) -> anyhow::Result<Option<StoredUserRow>> {
-        on!(self.db.read(), pool => sqlx::query_as(
-            "SELECT users.*, EXISTS (SELECT 1 FROM ended_sessions WHERE id = $2) AS is_ended \
+    async fn user_by_session(&self, session: &Session) -> anyhow::Result<Option<Row>> {
+        on!(self.db.read(), pool => sqlx::query_as(concat!(
+            "SELECT ", user!(), ", EXISTS (SELECT 1 FROM ended_sessions WHERE id = $2) AS is_ended \
              FROM users WHERE open_id = $1",
-        )
+        ))
             .bind(storable(&session.open_id))
             .bind(&session.id)
             .fetch_optional(pool)

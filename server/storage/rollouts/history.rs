@@ -78,7 +78,8 @@ impl Storage {
     pub(super) async fn rollout_history(&self, rollout_id: &str) -> anyhow::Result<Vec<AuditRow>> {
         let read = async {
             Ok(on!(self.db.read(), pool => sqlx::query_as(
-                "SELECT * FROM rollout_audit WHERE rollout_id = $1 ORDER BY version",
+                "SELECT id, rollout_id, version, at_ms, actor, action, reason, state_before, state_after, evidence \
+                 FROM rollout_audit WHERE rollout_id = $1 ORDER BY version",
             )
             .bind(storable(rollout_id))
             .fetch_all(pool)

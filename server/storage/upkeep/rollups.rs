@@ -53,6 +53,15 @@ pub struct Rollup {
     pub first_token: Histogram,
 }
 
+/// What a [`Row`] has.
+macro_rules! rollup {
+    () => {
+        "hour_ms, model, task, variant, outcome, attempts, latency_ns, prompt_tokens, completion_tokens, \
+         cost_microdollars, latency, first_token, answers, flawed"
+    };
+}
+pub(in crate::storage) use rollup;
+
 impl Storage {
     /// Counts new events by the hour; how many there were. Dropping it undoes a step of some thousand.
     pub async fn count_by_hour(&self) -> anyhow::Result<u64> {
@@ -71,10 +80,10 @@ impl Storage {
 
     /// The rollups of the hours that begin at or after the first and before the second time.
     pub async fn rollups(&self, from_ms: i64, to_ms: i64) -> anyhow::Result<Vec<Rollup>> {
-        let rows: Vec<RollupRow> = on!(self.db.read(), pool => sqlx::query_as(
-                "SELECT * FROM event_rollups WHERE hour_ms >= $1 AND hour_ms < $2 \
+        let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(concat!(
+                "SELECT ", rollup!(), " FROM event_rollups WHERE hour_ms >= $1 AND hour_ms < $2 \
                  ORDER BY hour_ms, model, task, variant, outcome",
-            )
+            ))
             .bind(from_ms)
             .bind(to_ms)
             .fetch_all(pool)
