@@ -59,6 +59,9 @@ const TABLES: [&str; 33] = [
     "writers",
 ];
 
+/// And what only a database has that several processes share.
+const SHARED_TABLES: [&str; 3] = ["commands", "replicas", "rollout_places"];
+
 /// Asks whether a database can be used.
 pub struct DatabaseProbe {
     storage: Storage,
@@ -203,7 +206,10 @@ async fn read_anew(database: &Path) -> sqlx::Result<()> {
 
 /// In one statement: a database may be far away.
 async fn read_all(pool: &PgPool) -> sqlx::Result<()> {
-    let each = TABLES.map(|table| format!("({})", first_of(table)));
+    let tables = TABLES.iter().chain(&SHARED_TABLES);
+    let each: Vec<_> = tables
+        .map(|table| format!("({})", first_of(table)))
+        .collect();
     sqlx::query(AssertSqlSafe(each.join(" UNION ALL ")))
         .fetch_all(pool)
         .await?;
