@@ -6,6 +6,7 @@
 //! is handed over again until it is seen to be stored, but for one that is refused while somebody waits to hear
 //! that. All else has five seconds, and is done once or not at all.
 
+pub mod alike;
 pub mod replicas;
 pub mod shared_limits;
 pub mod store;

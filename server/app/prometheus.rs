@@ -10,7 +10,7 @@ use crate::{
     _core::{call_series, feature_flags::FeatureFlags, site::ProxyHeader},
     ai_metrics,
     config::Config,
-    gateway, keys, legacy, migration,
+    fleet, gateway, legacy, migration,
     model_router::{ModelRouter, breaker::State, catalog::Provider, watch::Finding},
     providers::masking,
     recording::{self, Log},
@@ -85,6 +85,7 @@ fn describe() {
         "rollouts_leader",
         "1 while this process moves the rollouts, 0 while another does or none"
     );
+    fleet::replicas::describe();
     metrics::describe_gauge!("connections_open", "Connections that are open");
     metrics::describe_gauge!(
         "ai_breaker_state",

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// `JWT_SECRET`, or the one that development keeps beside its database.
-fn session_secret(config: &Config) -> anyhow::Result<SecretString> {
+pub(super) fn session_secret(config: &Config) -> anyhow::Result<SecretString> {
     match &config.auth.jwt_secret {
         Some(secret) => Ok(secret.clone()),
         None => secret_for_development(&config.database.url)

@@ -59,7 +59,7 @@ fn show(fleet: &FleetState) -> String {
             in_force(replica),
         ]);
     }
-    format!("{}\n{table}", in_words(fleet))
+    format!("{}\n{}{table}", in_words(fleet), differing(fleet))
 }
 
 /// `3 live and agree; web-2:3000 leads`.
@@ -76,7 +76,22 @@ fn in_words(fleet: &FleetState) -> String {
         (None, Some(_)) => "one leads that says nothing of itself: an older release".to_owned(),
         (None, None) => "NOBODY LEADS".to_owned(),
     };
-    format!("{agree}; {leads}")
+    let gone = fleet.replicas.iter().filter(|it| it.state == Life::Gone);
+    let gone = match gone.count() {
+        0 => String::new(),
+        gone => format!("; {gone} gone, which may still serve users without a database"),
+    };
+    format!("{agree}; {leads}{gone}")
+}
+
+/// `web-3:3000 HAS ANOTHER ASSIGNMENT_SALT, catalog than the one that leads`, a line for each.
+fn differing(fleet: &FleetState) -> String {
+    let differing = fleet.replicas.iter().filter(|it| !it.differing.is_empty());
+    let lines = differing.map(|it| {
+        let names = it.differing.join(", ");
+        format!("{} HAS ANOTHER {names} than the one that leads\n", it.name)
+    });
+    lines.collect()
 }
 
 /// `flags v3 0 %, 01a2 v7 50 %`, with the ends of rollouts' ids, which differ where their beginnings, the time, do not.

@@ -3,6 +3,9 @@
 //! A process that says nothing for 15 s is gone, as far as the others can tell: it was killed, is frozen, or has no way to
 //! the database. After a day nobody speaks of it any more. The same word and its answer tell the process how far its clock
 //! is from the database's ([`clock`]).
+//!
+//! It also says, by marks that tell nothing else, what all have to have in common ([`alike`]). A process that begins beside one that
+//! gives users other sides does not serve; of anything else that differs it says what.
 
 use std::{
     future::Future,
@@ -12,11 +15,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
+use super::alike::{self, Marks};
 use crate::{
     _core::{
         clock::{self, Ahead, Belief},
@@ -37,6 +41,12 @@ const LOOK: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the last word may, at a stop.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
+/// After so many words a process looks whether the one that leads has something otherwise.
+const WORDS_PER_LOOK: u32 = 5;
+/// A process that has said nothing for so long is gone.
+pub const GONE: TimeDelta = TimeDelta::seconds(15);
+/// Counts what this process has otherwise than the one that leads.
+const DIFFERING: &str = "fleet_settings_differing";
 /// How often a start asks for the time: the quickest answer counts.
 const QUESTIONS: usize = 3;
 
@@ -64,7 +74,9 @@ pub struct ReplicaReport {
     /// How far its machine's clock is ahead of the database's, in milliseconds.
     pub ahead_ms: i64,
     /// What it has in force: the kill switch and each rollout that is under way.
-    pub in_force: Vec<ReportedVersion>,
+    pub in_force: Vec<InForce>,
+    /// Of what all have to have in common.
+    pub marks: Marks,
 }
 
 /// A version that is in force.
@@ -100,6 +112,13 @@ pub struct Replica {
     pub report: ReplicaReport,
 }
 
+impl Replica {
+    /// Whether it said something lately, and not that it stops.
+    pub fn lives(&self, now: DateTime<Utc>) -> bool {
+        !self.has_ended && now - self.seen_at < GONE
+    }
+}
+
 /// All processes on a database.
 #[derive(Clone, Debug)]
 pub struct Roll {
@@ -109,6 +128,14 @@ pub struct Roll {
     pub leader: Option<String>,
     /// Those of the last day, the newest first; at most [`MOST`].
     pub replicas: Vec<Replica>,
+}
+
+impl Roll {
+    /// The process that others are compared with: the one that leads, or where none does that lives, the oldest.
+    pub fn model(&self) -> Option<&Replica> {
+        let living = self.replicas.iter().filter(|it| it.lives(self.now));
+        living.min_by_key(|it| (self.leader.as_ref() != Some(&it.holder), it.started_at))
+    }
 }
 
 /// Processes that are told of at most: those that said something last.
@@ -135,6 +162,9 @@ pub struct Replicas {
     log: Arc<Log>,
     is_shared: bool,
     since: DateTime<Utc>,
+    marks: Box<dyn Fn() -> Marks + Send + Sync>,
+    /// What it has otherwise than the one that leads.
+    differing: Mutex<Vec<String>>,
     /// Its machine and port, once it listens.
     name: OnceLock<String>,
     ahead: Mutex<Clock>,
@@ -157,6 +187,7 @@ impl Replicas {
         flags: Arc<FeatureFlags>,
         log: Arc<Log>,
         since: DateTime<Utc>,
+        marks: impl Fn() -> Marks + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
             is_shared: controller.is_shared(),
@@ -165,11 +196,68 @@ impl Replicas {
             flags,
             log,
             since,
+            marks: Box::new(marks),
+            differing: Mutex::default(),
             name: OnceLock::new(),
             ahead: Mutex::default(),
             said: Mutex::default(),
             outage: FailureEdge::default(),
         })
+    }
+
+    /// Looks who is there, before this process serves anybody.
+    ///
+    /// # Errors
+    ///
+    /// Where a process that lives gives users other sides, or the database does not say.
+    pub async fn join(&self) -> anyhow::Result<()> {
+        if !self.is_shared {
+            return Ok(());
+        }
+        let roll = self.roll(self.since).await?;
+        let here = self.this(roll.now);
+        for other in roll.replicas.iter().filter(|it| it.lives(roll.now)) {
+            let differing = alike::differences(&here, other);
+            let names = differing.join(", ");
+            anyhow::ensure!(
+                !alike::divides(&differing),
+                "this server has another {names} than `{}`, which serves on the same database: users would change sides with \
+                 each request that another server answers. Give all the same; to change it, stop all servers first (one that \
+                 was killed counts for {} s)",
+                other.name,
+                GONE.num_seconds(),
+            );
+            if !differing.is_empty() {
+                tracing::warn!(
+                    differing = names,
+                    other = other.name,
+                    "this server has something otherwise than another one on its database"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks what this process has otherwise than the one that leads, and says so once.
+    async fn compare(&self) -> anyhow::Result<()> {
+        let roll = self.store.roll().await?;
+        let differing = match roll.model() {
+            Some(model) => alike::differences(&self.this(roll.now), model),
+            None => Vec::new(),
+        };
+        metrics::gauge!(DIFFERING).set(differing.len() as f64);
+        let mut known = self.differing.lock();
+        if *known != differing {
+            match differing.is_empty() {
+                true => tracing::info!("this server has all as the one that leads"),
+                false => tracing::warn!(
+                    differing = differing.join(", "),
+                    "this server has something otherwise than the one that leads; users see the difference"
+                ),
+            }
+            *known = differing;
+        }
+        Ok(())
     }
 
     /// Says every two seconds that this process lives, until `stopping` resolves; then that it stops.
@@ -178,9 +266,18 @@ impl Replicas {
             return;
         }
         let mut stopping = pin!(stopping);
+        let mut words = 0_u32;
         loop {
             // A connection that died in silence would keep it waiting for ever.
-            let said = timeout(PATIENCE, self.say()).await;
+            let said = timeout(PATIENCE, async {
+                self.say().await?;
+                words = words.wrapping_add(1);
+                match words.is_multiple_of(WORDS_PER_LOOK) {
+                    true => self.compare().await,
+                    false => Ok(()),
+                }
+            });
+            let said = said.await;
             match said.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within 5 s"))) {
                 Ok(()) => drop(self.outage.ends()),
                 Err(error) if self.outage.begins() => {
@@ -247,6 +344,20 @@ impl Replicas {
             set_aside,
             ahead_ms: self.ahead.lock().ahead_ms,
             in_force: self.in_force(),
+            marks: (self.marks)(),
+        }
+    }
+
+    /// As it would be in the roll.
+    fn this(&self, now: DateTime<Utc>) -> Replica {
+        Replica {
+            holder: self.controller.holder().to_owned(),
+            name: self.name(),
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: self.since.trunc_subsecs(3),
+            seen_at: now,
+            has_ended: false,
+            report: self.report(),
         }
     }
 
@@ -276,16 +387,8 @@ impl Replicas {
         let now = now.trunc_subsecs(3);
         Ok(Roll {
             now,
-            leader: self.controller.leads().then(|| holder.clone()),
-            replicas: vec![Replica {
-                holder,
-                name: self.name(),
-                release: env!("CARGO_PKG_VERSION").to_owned(),
-                started_at: self.since.trunc_subsecs(3),
-                seen_at: now,
-                has_ended: false,
-                report: self.report(),
-            }],
+            leader: self.controller.leads().then_some(holder),
+            replicas: vec![self.this(now)],
         })
     }
 
@@ -293,6 +396,14 @@ impl Replicas {
     pub fn here(&self) -> &str {
         self.controller.holder()
     }
+}
+
+/// Tells the recorder of what is counted here.
+pub fn describe() {
+    metrics::describe_gauge!(
+        DIFFERING,
+        "Settings that this process has otherwise than the one that leads"
+    );
 }
 
 /// Asks the database for the time, so that a start goes by it from its first event on.

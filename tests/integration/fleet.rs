@@ -1,7 +1,9 @@
 //! Three processes on one PostgreSQL that behave as one: users go round them while processes are stopped,
 //! killed and frozen. What users saw is then compared with the log, request by request.
 
+mod alike;
 mod away;
+mod behind;
 mod cluster;
 mod flow;
 mod ills;

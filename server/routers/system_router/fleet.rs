@@ -2,23 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     _core::units::Percent,
-    fleet::replicas::{Replica, ReportedVersion, Roll},
+    fleet::{
+        alike,
+        replicas::{InForce, Replica, Roll},
+    },
 };
-
-/// A server that has said nothing for so long is gone.
-const GONE: TimeDelta = TimeDelta::seconds(15);
 
 /// All servers on the database that said something within a day.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FleetState {
-    /// Whether all that live have the same versions and shares in force.
+    /// Whether all that live have the same versions and shares in force, and the same settings where they have to.
     pub agree: bool,
     /// The one that moves the rollouts; null while none does.
     pub leader: Option<String>,
@@ -60,6 +60,9 @@ pub struct ReplicaState {
     pub agrees: bool,
     /// What it has in force.
     pub in_force: Vec<VersionInForce>,
+    /// What it has otherwise than the one that leads, or where none does, than the oldest: names of settings, and `catalog` and `plans`
+    /// of one of the same release. Of one that does not live nothing is said.
+    pub differing: Vec<String>,
 }
 
 /// Whether a server lives.
@@ -98,10 +101,15 @@ impl From<ReportedVersion> for VersionInForce {
 impl FleetState {
     /// What they said, as the one of this name sees it.
     pub(super) fn of(roll: Roll, here: &str) -> Self {
-        let life = |replica: &Replica| match roll.now - replica.seen_at < GONE {
-            _ if replica.has_ended => Life::Stopped,
+        let life = |replica: &Replica| match replica.lives(roll.now) {
             true => Life::Alive,
+            false if replica.has_ended => Life::Stopped,
             false => Life::Gone,
+        };
+        let model = roll.model();
+        let differing = |replica: &Replica| match model {
+            Some(model) if life(replica) == Life::Alive => alike::differences(replica, model),
+            _ => Vec::new(),
         };
         let leads = |replica: &Replica| roll.leader.as_ref() == Some(&replica.holder);
         let mut living: Vec<_> = (roll.replicas.iter())
@@ -109,7 +117,10 @@ impl FleetState {
             .collect();
         // Of two of one version the leader's share counts.
         living.sort_by_key(|it| !leads(it));
-        let newest = newest(living.into_iter().flat_map(|it| &it.report.in_force));
+        let mut newest = newest(living.into_iter().flat_map(|it| &it.report.in_force));
+        // What has ended where it is decided is in force nowhere else but by mistake.
+        let of_model = model.map_or(&[][..], |it| &it.report.in_force);
+        newest.retain(|of, _| of_model.iter().any(|it| it.of == *of));
         let mut replicas: Vec<_> = (roll.replicas.iter())
             .map(|replica| {
                 let report = &replica.report;
@@ -130,13 +141,14 @@ impl FleetState {
                     clock_ahead_ms: report.ahead_ms,
                     agrees: newest == self::newest(&report.in_force),
                     in_force: in_force.collect(),
+                    differing: differing(replica),
                 }
             })
             .collect();
         replicas.sort_by_key(|it| (it.state, std::cmp::Reverse(it.seen_at)));
         let mut living = replicas.iter().filter(|it| it.state == Life::Alive);
         Self {
-            agree: living.all(|it| it.agrees),
+            agree: living.all(|it| it.agrees && it.differing.is_empty()),
             leader: roll.leader,
             here: here.to_owned(),
             replicas,
@@ -160,6 +172,8 @@ fn newest<'f>(
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
     use crate::fleet::replicas::ReplicaReport;
 
@@ -231,6 +245,39 @@ mod tests {
             let state = state(vec![replica("b", 99, other), a]);
             assert!(!state.agree, "{other:?}");
         }
+    }
+
+    #[test]
+    fn whoever_has_another_setting_than_who_leads_is_named_with_it() {
+        let with = |holder, seen, mark: &str| {
+            let mut replica = replica(holder, seen, &[("r", 2, 50.0)]);
+            let mark = ("CHAT_RATE_LIMIT".to_owned(), mark.to_owned());
+            replica.report.marks = [mark].into();
+            replica
+        };
+        let state = state(vec![
+            with("b", 99, "2"),
+            with("a", 98, "1"),
+            with("c", 80, "3"),
+        ]);
+        let differing = state.replicas.iter().map(|it| it.differing.join(", "));
+        assert_eq!(differing.collect::<Vec<_>>(), ["CHAT_RATE_LIMIT", "", ""]);
+        assert!(!state.agree);
+        assert!(state.replicas[0].agrees, "about what is in force");
+    }
+
+    /// The world: one is cut off, and the leader takes a rollout back.
+    #[test]
+    fn whoever_has_in_force_what_has_ended_at_the_leader_does_not_agree_and_all_others_do() {
+        let state = state(vec![
+            replica("stale", 97, &[("r", 1, 20.0), ("s", 1, 5.0)]),
+            replica("b", 99, &[("s", 1, 5.0)]),
+            replica("a", 98, &[("s", 1, 5.0)]),
+        ]);
+        let agrees = said(&state).into_iter().map(|(id, _, agrees)| (id, agrees));
+        let expected = [("b", true), ("a", true), ("stale", false)];
+        assert_eq!(agrees.collect::<Vec<_>>(), expected);
+        assert!(!state.agree);
     }
 
     #[test]

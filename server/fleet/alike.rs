@@ -1,0 +1,146 @@
+//! What all processes on one database have to have in common, and what one has otherwise.
+//!
+//! Each says a *mark* of each such thing: a hash by the secret that signs sessions, which tells nobody what it is of. Whoever
+//! has another secret has other marks throughout, so of two such processes only the secret is compared.
+
+use std::collections::BTreeMap;
+
+use hmac::{Hmac, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+
+use super::replicas::Replica;
+
+/// By name.
+pub type Marks = BTreeMap<String, String>;
+
+/// The secret that signs sessions, among the marks.
+pub const SECRET: &str = "JWT_SECRET";
+/// The catalog of models. Each release may have another one, as it may have other plans.
+pub const CATALOG: &str = "catalog";
+/// The plans that can be started by name.
+pub const PLANS: &str = "plans";
+/// Settings by which another process gives users another side: one that lives must not be joined with others of them.
+const SIDES: [&str; 2] = ["ASSIGNMENT_ALGORITHM", "ASSIGNMENT_SALT"];
+/// Of a hash, in bytes: enough to see that two are not the same.
+const BYTES: usize = 6;
+
+/// Makes marks.
+#[derive(Clone)]
+pub struct Marker(Hmac<Sha256>);
+
+impl Marker {
+    /// With the secret that signs sessions.
+    ///
+    /// # Errors
+    ///
+    /// None for any length of a secret.
+    pub fn new(secret: &SecretString) -> anyhow::Result<Self> {
+        let key = secret.expose_secret().as_bytes();
+        Ok(Self(Hmac::new_from_slice(key)?))
+    }
+
+    /// Of the secret itself.
+    pub fn secret(&self) -> (String, String) {
+        self.mark(SECRET, "")
+    }
+
+    /// Of something else.
+    pub fn mark(&self, name: &str, value: &str) -> (String, String) {
+        let mut mac = self.0.clone();
+        for part in ["alike", name, value] {
+            mac.update(part.as_bytes());
+            mac.update(&[0]);
+        }
+        let hash = mac.finalize().into_bytes();
+        (name.to_owned(), hex::encode(&hash[..BYTES]))
+    }
+}
+
+/// What two processes have otherwise, by name. One of an earlier release says nothing, and has nothing otherwise.
+pub fn differences(one: &Replica, other: &Replica) -> Vec<String> {
+    let (ours, theirs) = (&one.report.marks, &other.report.marks);
+    let differs = |name: &&String| {
+        let is_of_release = [CATALOG, PLANS].contains(&name.as_str());
+        (one.release == other.release || !is_of_release)
+            && theirs.get(*name).is_some_and(|mark| mark != &ours[*name])
+    };
+    let differing: Vec<_> = ours.keys().filter(differs).cloned().collect();
+    if differing.iter().any(|name| name == SECRET) {
+        return vec![SECRET.to_owned()];
+    }
+    differing
+}
+
+/// Whether processes that have these things otherwise give one user different sides.
+pub fn divides(differing: &[String]) -> bool {
+    differing.iter().any(|name| SIDES.contains(&name.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::fleet::replicas::Report;
+
+    fn process(release: &str, secret: &str, values: &[(&str, &str)]) -> Replica {
+        let marker = Marker::new(&SecretString::from(secret)).expect("a key");
+        let marks = values.iter().map(|(name, value)| marker.mark(name, value));
+        Replica {
+            holder: "a".to_owned(),
+            name: "web-1:3000".to_owned(),
+            release: release.to_owned(),
+            started_at: DateTime::UNIX_EPOCH,
+            seen_at: DateTime::UNIX_EPOCH,
+            has_ended: false,
+            report: Report {
+                marks: marks.chain([marker.secret()]).collect(),
+                ..Report::default()
+            },
+        }
+    }
+
+    #[test]
+    fn what_is_otherwise_is_named_and_not_told() {
+        const ALL: [(&str, &str); 3] = [
+            ("ASSIGNMENT_SALT", "pepper"),
+            (CATALOG, "one"),
+            ("CHAT_RATE_LIMIT", "10"),
+        ];
+        let is = process("1", "secret", &ALL);
+        let with = |at: usize, value| {
+            let mut values = ALL;
+            values[at].1 = value;
+            values
+        };
+        let said = serde_json::to_string(&is.report).expect("JSON");
+        assert!(
+            !said.contains("pepper") && !said.contains("secret"),
+            "{said}"
+        );
+        for (other, differing, divided) in [
+            (process("1", "secret", &ALL), &[][..], false),
+            (
+                process("1", "secret", &with(0, "salt")),
+                &["ASSIGNMENT_SALT"],
+                true,
+            ),
+            (process("1", "secret", &with(1, "two")), &[CATALOG], false),
+            // A new release may bring another catalog.
+            (process("2", "secret", &with(1, "two")), &[], false),
+            (
+                process("2", "secret", &with(2, "7")),
+                &["CHAT_RATE_LIMIT"],
+                false,
+            ),
+            (process("1", "another", &with(0, "salt")), &[SECRET], false),
+            // It lacks one, as an earlier release does.
+            (process("0", "secret", &ALL[..1]), &[], false),
+        ] {
+            let found = differences(&is, &other);
+            assert_eq!(found, differing);
+            assert_eq!(divides(&found), divided, "{found:?}");
+        }
+    }
+}
