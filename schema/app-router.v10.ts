@@ -1206,7 +1206,7 @@ export interface FlagsUpdate {
 
 /** All servers on the database that said something within a day. */
 export interface FleetState {
-  /** Whether all that live have the same versions and shares in force. */
+  /** Whether all that live have the same versions and shares in force, and the same settings where they have to. */
   agree: boolean;
   /** The one that moves the rollouts; null while none does. */
   leader: string | null;
@@ -2741,6 +2741,11 @@ export interface ReplicaState {
   agrees: boolean;
   /** What it has in force. */
   inForce: VersionInForce[];
+  /**
+   * What it has otherwise than the one that leads, or where none does, than the oldest: names of settings, and `catalog` and `plans`
+   * of one of the same release. Of one that does not live nothing is said.
+   */
+  differing: string[];
 }
 
 /** A deployment log. */

@@ -42,7 +42,7 @@ use crate::{
     _core::{auth::Authenticator, http_client, registry::Registry, tasks::Tasks},
     config::Config,
     email_intelligence::EmailIntelligence,
-    fleet::{self, Fleet, alike::Marker, replicas::Replicas},
+    fleet::{self, Fleet, replicas::Replicas},
     gateway::Cache,
     keys::Spending,
     live_flags::LiveFlags,
@@ -175,14 +175,13 @@ impl App {
         let limits = CallLimits::new(config.server.max_calls, config.server.max_subscriptions);
         let moves = routes::moves(&config, store.clone()).await?;
         let fleet = Fleet::new(store.clone(), controller.clone());
-        let marker = Marker::new(&sessions::session_secret(&config)?)?;
         let replicas = Replicas::new(
             store.clone(),
             controller.clone(),
             flags.clone(),
             log.clone(),
             clock::now(),
-            alike::marks(marker, &config, &models, &controller),
+            alike::marks(&config, &models, &controller)?,
         );
         replicas.join().await?;
         let mut registry = Registry::new(Runner {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::sessions;
 use crate::{
     config::Config,
-    fleet::alike::{CATALOG, Marker, Marks, PLANS},
+    fleet::alike::{CATALOG, Marks, PLANS, mark, mark_of_secret},
     model_router::{ModelRouter, catalog::Catalog},
     rollout::{controller::Controller, plan::Library},
 };
@@ -40,27 +41,31 @@ const OF_ALL: [&str; 25] = [
 ];
 
 /// Marks what is in force now, whenever it is asked: the catalog may be read again.
+///
+/// # Errors
+///
+/// Where there is no secret that signs sessions.
 pub(super) fn marks(
-    marker: Marker,
     config: &Config,
     models: &Arc<ModelRouter>,
     controller: &Arc<Controller>,
-) -> impl Fn() -> Marks + Send + Sync + use<> {
+) -> anyhow::Result<impl Fn() -> Marks + Send + Sync + use<>> {
     let settings = config
         .settings
         .iter()
         .filter(|it| OF_ALL.contains(&it.name));
-    let settings = settings.map(|it| marker.mark(it.name, it.value.as_deref().unwrap_or_default()));
-    let settings: Marks = settings.chain([marker.secret()]).collect();
+    let settings = settings.map(|it| mark(it.name, it.value.as_deref().unwrap_or_default()));
+    let secret = mark_of_secret(&sessions::session_secret(config)?)?;
+    let settings: Marks = settings.chain([secret]).collect();
     let (models, controller) = (models.clone(), controller.clone());
-    move || {
+    Ok(move || {
         let mut marks = settings.clone();
         marks.extend([
-            marker.mark(CATALOG, &told(&models.catalog())),
-            marker.mark(PLANS, &told_plans(&controller.plans().library)),
+            mark(CATALOG, &told(&models.catalog())),
+            mark(PLANS, &told_plans(&controller.plans().library)),
         ]);
         marks
-    }
+    })
 }
 
 /// All that a catalog says; where its files lie is each process's own.

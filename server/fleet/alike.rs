@@ -1,13 +1,13 @@
 //! What all processes on one database have to have in common, and what one has otherwise.
 //!
-//! Each says a *mark* of each such thing: a hash by the secret that signs sessions, which tells nobody what it is of. Whoever
-//! has another secret has other marks throughout, so of two such processes only the secret is compared.
+//! Each says a *mark* of each such thing, a part of its hash. That of the secret that signs sessions is one by the secret, as a
+//! signature is.
 
 use std::collections::BTreeMap;
 
 use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use super::replicas::Replica;
 
@@ -25,36 +25,27 @@ const SIDES: [&str; 2] = ["ASSIGNMENT_ALGORITHM", "ASSIGNMENT_SALT"];
 /// Of a hash, in bytes: enough to see that two are not the same.
 const BYTES: usize = 6;
 
-/// Makes marks.
-#[derive(Clone)]
-pub struct Marker(Hmac<Sha256>);
+/// Of something that is no secret.
+pub fn mark(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), shortened(&Sha256::digest(value)))
+}
 
-impl Marker {
-    /// With the secret that signs sessions.
-    ///
-    /// # Errors
-    ///
-    /// None for any length of a secret.
-    pub fn new(secret: &SecretString) -> anyhow::Result<Self> {
-        let key = secret.expose_secret().as_bytes();
-        Ok(Self(Hmac::new_from_slice(key)?))
-    }
+/// Of the secret that signs sessions, as each of the tokens is that it signs.
+///
+/// # Errors
+///
+/// None for any length of a secret.
+pub fn mark_of_secret(secret: &SecretString) -> anyhow::Result<(String, String)> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes())?;
+    mac.update(b"the mark of a fleet");
+    Ok((SECRET.to_owned(), shortened(&mac.finalize().into_bytes())))
+}
 
-    /// Of the secret itself.
-    pub fn secret(&self) -> (String, String) {
-        self.mark(SECRET, "")
-    }
-
-    /// Of something else.
-    pub fn mark(&self, name: &str, value: &str) -> (String, String) {
-        let mut mac = self.0.clone();
-        for part in ["alike", name, value] {
-            mac.update(part.as_bytes());
-            mac.update(&[0]);
-        }
-        let hash = mac.finalize().into_bytes();
-        (name.to_owned(), hex::encode(&hash[..BYTES]))
-    }
+fn shortened(hash: &[u8]) -> String {
+    hash.iter()
+        .take(BYTES)
+        .map(|it| format!("{it:02x}"))
+        .collect()
 }
 
 /// What two processes have otherwise, by name. One of an earlier release says nothing, and has nothing otherwise.
@@ -65,11 +56,7 @@ pub fn differences(one: &Replica, other: &Replica) -> Vec<String> {
         (one.release == other.release || !is_of_release)
             && theirs.get(*name).is_some_and(|mark| mark != &ours[*name])
     };
-    let differing: Vec<_> = ours.keys().filter(differs).cloned().collect();
-    if differing.iter().any(|name| name == SECRET) {
-        return vec![SECRET.to_owned()];
-    }
-    differing
+    ours.keys().filter(differs).cloned().collect()
 }
 
 /// Whether processes that have these things otherwise give one user different sides.
@@ -85,8 +72,8 @@ mod tests {
     use crate::fleet::replicas::Report;
 
     fn process(release: &str, secret: &str, values: &[(&str, &str)]) -> Replica {
-        let marker = Marker::new(&SecretString::from(secret)).expect("a key");
-        let marks = values.iter().map(|(name, value)| marker.mark(name, value));
+        let secret = mark_of_secret(&SecretString::from(secret)).expect("a key");
+        let marks = values.iter().map(|(name, value)| mark(name, value));
         Replica {
             holder: "a".to_owned(),
             name: "web-1:3000".to_owned(),
@@ -95,7 +82,7 @@ mod tests {
             seen_at: DateTime::UNIX_EPOCH,
             has_ended: false,
             report: Report {
-                marks: marks.chain([marker.secret()]).collect(),
+                marks: marks.chain([secret]).collect(),
                 ..Report::default()
             },
         }
@@ -134,7 +121,12 @@ mod tests {
                 &["CHAT_RATE_LIMIT"],
                 false,
             ),
-            (process("1", "another", &with(0, "salt")), &[SECRET], false),
+            (process("1", "another", &ALL), &[SECRET], false),
+            (
+                process("1", "another", &with(0, "salt")),
+                &["ASSIGNMENT_SALT", SECRET],
+                true,
+            ),
             // It lacks one, as an earlier release does.
             (process("0", "secret", &ALL[..1]), &[], false),
         ] {
