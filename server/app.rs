@@ -1,6 +1,7 @@
 //! Builds the server from its settings, runs it, and stops it without losing anything.
 
 mod alike;
+mod areas;
 mod bereft;
 pub(crate) mod catalog;
 pub mod filling;
@@ -41,20 +42,8 @@ use self::{
 use crate::{
     _core::{auth::Authenticator, http_client, registry::Registry, tasks::Tasks},
     config::Config,
-    email_intelligence::EmailIntelligence,
-    fleet::{self, Fleet, replicas::Replicas},
-    gateway::Cache,
-    keys::Spending,
-    live_flags::LiveFlags,
-    migration::Moves,
-    model_router::ModelRouter,
-    providers::sandbox::Sandbox,
-    recording::{Log, texts::Keep},
-    rollout::{
-        controller::{self, Controller, World},
-        plan::Library,
-        store::RolloutStore,
-    },
+    fleet,
+    rollout::store::RolloutStore as _,
     routers,
     transport::{self, bounds::descriptors},
 };
@@ -71,13 +60,6 @@ pub struct App {
     /// Who stores what calls leave behind, and so outlives all calls: the rollouts' controller, the
     /// kill switch with the live share, ends of sessions, and what keys spend.
     recording: Tasks,
-    spending: Arc<Spending>,
-    log: Arc<Log>,
-    texts: Keep,
-    /// What the processes on one database take of limits together.
-    takings: Arc<Takings>,
-    exporter: Option<Exporter>,
-    dispatcher: Arc<Dispatcher>,
     router: axum::Router,
     /// What the catalog's file looked like before it was read.
     seen: Option<Stamp>,
@@ -103,143 +85,8 @@ impl App {
             Some(path) => Stamp::of(path).await,
             None => None,
         };
-        let catalog = catalog::load(&config)?;
-        let storage = Storage::open(&config.database.url).await?;
-        fleet::replicas::set_clock(&storage).await?;
-        let tasks = Tasks::default();
-        let bounds = Bounds::new(&config.server);
-
-        let flags = Arc::new(FeatureFlags::new(config.flags.clone()));
-        // Before anything is served, so that a kill outlives a restart.
-        let live = LiveFlags::open(
-            Arc::new(storage.clone()),
-            flags.clone(),
-            config.flags.percentage,
-            clock::now(),
-        )
-        .await
-        .context("cannot read the kill switch and the live share")?;
-        let texts = catalog::texts(&config, &catalog)?;
-        let log = Arc::new(Log::default());
-        let metrics = Arc::new(AiMetrics::over(log.clone()));
-        let filling = Filling::prepare(&storage, &metrics, clock::now()).await?;
-        tasks.spawn(filling.clone().run(tasks.stopping()));
-        let Models {
-            router: models,
-            destinations,
-            sandbox,
-            exporter,
-        } = Models::open(catalog, &config, &flags, &metrics, &storage, &texts).await?;
-        tasks.spawn(models.clone().watch_quotas(tasks.stopping()));
-        let store = Arc::new(storage.clone());
-        let known = catalog::known(&models.catalog());
-        let controller = Controller::open(controller::Parts {
-            store: store.clone(),
-            flags: flags.clone(),
-            metrics: metrics.clone(),
-            log: log.clone(),
-            library: Library::load(config.rollout.plans.as_deref(), &known)?,
-            known,
-            world: World::real(),
-            holder: uuid::Uuid::new_v4().to_string(),
-            seen: filling.placed(),
-        })
-        .await
-        .context("cannot read the rollouts")?;
-        let gauges = Gauges {
-            flags: flags.clone(),
-            log: log.clone(),
-            controller: controller.clone(),
-            bounds: bounds.clone(),
-            models: models.clone(),
-        };
-        noted::settings(&storage, &config).await;
-        let chat = Chat::new(
-            store.clone(),
-            models.clone(),
-            config.chat.clone(),
-            log.clone(),
-        );
-        let takings = Arc::new(Takings::default());
-        if storage.is_shared() {
-            chat.limiter().share("chat", &takings);
-        }
-        let chat = Arc::new(chat);
-        let emails = EmailIntelligence::new(store.clone(), models.clone(), config.chat.deadline);
-        if storage.is_shared() {
-            emails.limiter().share("emails", &takings);
-        }
-
-        let dispatcher = Dispatcher::new(store.clone(), &config.alerts)?;
-        let dispatcher = Arc::new(dispatcher.reached_at(config.auth.site.public_url.as_deref()));
-        let limits = CallLimits::new(config.server.max_calls, config.server.max_subscriptions);
-        let moves = routes::moves(&config, store.clone()).await?;
-        let fleet = Fleet::new(store.clone(), controller.clone());
-        let replicas = Replicas::new(
-            store.clone(),
-            controller.clone(),
-            flags.clone(),
-            log.clone(),
-            clock::now(),
-            alike::marks(&config, &models, &controller)?,
-        );
-        replicas.join().await?;
-        let mut registry = Registry::new(Runner {
-            tasks: tasks.clone(),
-            limits: limits.clone(),
-            turns: bounds.turns.clone(),
-            passes: Some(storage::passes),
-            leader: Some(fleet.clone()),
-        });
-        routers::register(
-            &mut registry,
-            Some(&routers::Parts {
-                config: &config,
-                flags: flags.clone(),
-                live: live.clone(),
-                metrics: metrics.clone(),
-                models: models.clone(),
-                keys: store.clone(),
-                chat,
-                emails: Arc::new(emails),
-                controller: controller.clone(),
-                log: log.clone(),
-                dispatcher: dispatcher.clone(),
-                outbox: store.clone(),
-                alerts: store.clone(),
-                requests: store.clone(),
-                texts: (texts.clone(), store.clone()),
-                series: store.clone(),
-                accounts: Accounts {
-                    store: store.clone(),
-                    owner: config.auth.owner_open_id.as_deref().map(Into::into),
-                },
-                users: store.clone(),
-                samples: store.clone(),
-                placebos: store.clone(),
-                trials: store.clone(),
-                audit: store.clone(),
-                moves: moves.clone(),
-                replicas: replicas.clone(),
-            }),
-        );
-        extend(&mut registry);
-        let registry = Arc::new(registry);
-        if let Some(moves) = &moves {
-            moves.know(registry.iter());
-        }
-
-        let kept = config.models.answer_cache;
-        let cache = Cache::new(kept.bytes, kept.age);
-        tasks.spawn(upkeep::purge_at_rollbacks(
-            cache.clone(),
-            controller.clone(),
-            tasks.stopping(),
-        ));
-        let spending = Spending::new(store.clone(), tasks.clone());
-        if storage.is_shared() {
-            spending.share(&takings);
-        }
+        let areas = Areas::open(&config).await?;
+        let registry = areas.registry(&config, extend);
         let authenticator = Authenticator::new(
             sessions::session_key(&config)?,
             config.auth.owner_open_id.clone(),
@@ -253,12 +100,6 @@ impl App {
             areas,
             authenticator,
             recording: Tasks::default(),
-            spending,
-            log,
-            texts,
-            takings,
-            exporter,
-            dispatcher,
             router,
             seen,
             hangups: Hangups::new(),
@@ -343,9 +184,9 @@ impl App {
                 .tasks
                 .spawn(fleet.run(self.registry.clone(), areas.tasks.stopping()));
         }
-        let leader = self.controller.clone();
-        self.dispatcher.start(&self.tasks, move || leader.leads());
-        let controller = self.controller.clone();
+        let leader = areas.controller.clone();
+        areas.dispatcher.start(&areas.tasks, move || leader.leads());
+        let controller = areas.controller.clone();
         let is_open = move || controller.is_open();
         let reload = Reload {
             config: self.config.clone(),
@@ -356,7 +197,7 @@ impl App {
             seen: self.seen,
             hangups: self.hangups,
         };
-        self.tasks.spawn(reload.run(self.tasks.stopping()));
+        areas.tasks.spawn(reload.run(areas.tasks.stopping()));
         // Whoever comes now gets the share that is decided, where the database answers.
         let opened = async {
             while !is_open() {
@@ -382,7 +223,7 @@ impl App {
         }
         // Nobody records any more.
         if !recording.shutdown(RECORDING_PATIENCE).await {
-            let lost = self.log.waiting();
+            let lost = areas.log.waiting();
             tracing::error!(
                 lost,
                 "what was recorded last could not be stored before the stop"
@@ -392,6 +233,9 @@ impl App {
     }
 }
 
+/// How long a start waits for the shares that are decided, at most, and between two looks.
+const OPENING: Duration = Duration::from_secs(5);
+const OPENING_PAUSE: Duration = Duration::from_millis(20);
 /// How long the last events may take to be written: with `SHUTDOWN_TIMEOUT` and a second for the database's
 /// connections less than the 60 s after which services are killed that are to stop.
 const RECORDING_PATIENCE: Duration = Duration::from_secs(12);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{catalog, filling::Filling, models::ModelParts, noted};
+use super::{alike, catalog, filling::Filling, models::ModelParts, noted};
 use crate::{
     _core::{
         call_limits::CallLimits, clock, feature_flags::FeatureFlags, procedure::Runner,
@@ -130,7 +130,9 @@ impl Areas {
             flags.clone(),
             log.clone(),
             clock::now(),
+            alike::marks(config, &models, &controller)?,
         );
+        replicas.join().await?;
 
         let chat = Chat::new(
             store.clone(),
