@@ -10,7 +10,7 @@ use crate::{
     _core::{call_series, feature_flags::FeatureFlags, site::ProxyHeader},
     ai_metrics,
     config::Config,
-    fleet, gateway, legacy, migration,
+    fleet, gateway, keys, legacy, migration,
     model_router::{ModelRouter, breaker::State, catalog::Provider, watch::Finding},
     providers::masking,
     recording::{self, Log},

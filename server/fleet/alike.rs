@@ -69,7 +69,7 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::fleet::replicas::Report;
+    use crate::fleet::replicas::ReplicaReport;
 
     fn process(release: &str, secret: &str, values: &[(&str, &str)]) -> Replica {
         let secret = mark_of_secret(&SecretString::from(secret)).expect("a key");
@@ -81,9 +81,9 @@ mod tests {
             started_at: DateTime::UNIX_EPOCH,
             seen_at: DateTime::UNIX_EPOCH,
             has_ended: false,
-            report: Report {
+            report: ReplicaReport {
                 marks: marks.chain([secret]).collect(),
-                ..Report::default()
+                ..ReplicaReport::default()
             },
         }
     }

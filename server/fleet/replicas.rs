@@ -74,7 +74,7 @@ pub struct ReplicaReport {
     /// How far its machine's clock is ahead of the database's, in milliseconds.
     pub ahead_ms: i64,
     /// What it has in force: the kill switch and each rollout that is under way.
-    pub in_force: Vec<InForce>,
+    pub in_force: Vec<ReportedVersion>,
     /// Of what all have to have in common.
     pub marks: Marks,
 }

@@ -285,7 +285,7 @@ pub(super) fn tell_rate(headers: &mut HeaderMap, left: &RateLeft) {
 
 fn refusal(key: &ApiKey, refused: &SpendingRefused, now: DateTime<Utc>) -> Refusal {
     match refused {
-        Refused::OverBudget(over) => Refusal::over_budget(&key.name, over, now),
-        Refused::Unknown => Refusal::no_database(),
+        SpendingRefused::OverBudget(over) => Refusal::over_budget(&key.name, over, now),
+        SpendingRefused::Unknown => Refusal::no_database(),
     }
 }

@@ -9,7 +9,7 @@ use super::{
     db::Write,
     personal::forget,
     storable,
-    users::{Row, folded, literal, note_role, role_of, user},
+    users::{StoredUserRow, folded, literal, note_role, role_of, user},
 };
 use crate::{
     _core::{
@@ -87,7 +87,7 @@ impl AccountStore for Storage {
             if is_taken(&mut transaction, &new.email, 0).await? {
                 return Ok(None);
             }
-            let row: Option<Row> = on!(&mut transaction, transaction => sqlx::query_as(concat!(
+            let row: Option<StoredUserRow> = on!(&mut transaction, transaction => sqlx::query_as(concat!(
                     "INSERT INTO users (open_id, name, folded_name, email, login_method, role, created_at, \
                      updated_at, last_signed_in) VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7) \
                      ON CONFLICT (open_id) DO NOTHING RETURNING ", user!(),
@@ -244,7 +244,7 @@ async fn held(transaction: &mut Write, ids: [i64; 2]) -> sqlx::Result<Vec<User>>
 }
 
 async fn user_of(transaction: &mut Write, id: i64) -> sqlx::Result<Option<User>> {
-    let row: Option<Row> = on!(transaction, transaction => sqlx::query_as(concat!(
+    let row: Option<StoredUserRow> = on!(transaction, transaction => sqlx::query_as(concat!(
             "SELECT ", user!(), " FROM users WHERE id = $1 AND deleted_at IS NULL",
         ))
         .bind(id)

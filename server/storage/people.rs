@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Storage, storable,
-    users::{Row, folded, note_role, user},
+    users::{StoredUserRow, folded, note_role, user},
 };
 use crate::{
     _core::{
@@ -54,7 +54,7 @@ impl Storage {
             .fetch_optional(&mut **transaction)
             .await)?;
         let before = before.as_deref().map(Role::named);
-        let row: Option<Row> = on!(&mut transaction, transaction => sqlx::query_as(concat!(
+        let row: Option<StoredUserRow> = on!(&mut transaction, transaction => sqlx::query_as(concat!(
                 "INSERT INTO users (open_id, name, folded_name, email, login_method, role, created_at, \
                  updated_at, last_signed_in) \
                  VALUES ($1, $2, $3, $4, 'oidc', COALESCE(CAST($5 AS TEXT), 'user'), $6, $6, $6) \

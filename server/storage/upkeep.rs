@@ -15,7 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::QueryBuilder;
 
 pub use self::rollups::Rollup;
-pub(super) use self::rollups::{ROLLED_UP, Row, rollup};
+pub(super) use self::rollups::{ROLLED_UP, RollupRow, rollup};
 use super::Storage;
 use crate::email_intelligence::KEPT;
 

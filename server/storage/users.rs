@@ -66,7 +66,7 @@ pub(super) fn folded(name: &str) -> String {
     name.to_lowercase()
 }
 
-/// What a [`Row`] has of a user.
+/// What a [`StoredUserRow`] has of a user.
 macro_rules! user {
     () => {
         "id, open_id, name, email, login_method, role, created_at, updated_at, last_signed_in, deleted_at, sessions_from"
@@ -181,7 +181,7 @@ impl Storage {
                 .await?;
         }
         let before = role_of(&mut transaction, id).await?;
-        let row: Option<Row> = on!(&mut transaction, transaction => sqlx::query_as(concat!(
+        let row: Option<StoredUserRow> = on!(&mut transaction, transaction => sqlx::query_as(concat!(
                 "INSERT INTO users (id, open_id, name, folded_name, login_method, role, created_at, \
                  updated_at, last_signed_in) VALUES ($1, $2, $3, LOWER($3), 'local', $4, $5, $5, $5) \
                  ON CONFLICT (id) DO UPDATE SET role = excluded.role, updated_at = excluded.updated_at \
@@ -213,7 +213,7 @@ impl Storage {
 
     /// The user of this id, unless deleted.
     pub async fn find_user(&self, id: i64) -> anyhow::Result<Option<User>> {
-        let row: Option<Row> = on!(self.db.read(), pool => sqlx::query_as(concat!(
+        let row: Option<StoredUserRow> = on!(self.db.read(), pool => sqlx::query_as(concat!(
                 "SELECT ", user!(), " FROM users WHERE id = $1 AND deleted_at IS NULL",
             ))
                 .bind(id)
@@ -321,7 +321,7 @@ impl Storage {
             .with_context(|| format!("cannot end the sessions of user `{id}`"))
     }
 
-    async fn user_by_session(&self, session: &Session) -> anyhow::Result<Option<Row>> {
+    async fn user_by_session(&self, session: &Session) -> anyhow::Result<Option<StoredUserRow>> {
         on!(self.db.read(), pool => sqlx::query_as(concat!(
             "SELECT ", user!(), ", EXISTS (SELECT 1 FROM ended_sessions WHERE id = $2) AS is_ended \
              FROM users WHERE open_id = $1",

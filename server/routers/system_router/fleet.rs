@@ -10,7 +10,7 @@ use crate::{
     _core::units::Percent,
     fleet::{
         alike,
-        replicas::{InForce, Replica, Roll},
+        replicas::{ReportedVersion, Replica, Roll},
     },
 };
 
