@@ -127,14 +127,16 @@ impl Fleet {
             }
         }
         drop(db);
+        let mut left = answered.len();
         for (owing, answer) in answered {
+            left -= 1;
             let Handed {
                 lowering,
                 is_persons,
                 ..
             } = owing.handed;
             // There is one rollout.
-            let is_only = self.asked.least_owed(place).is_none();
+            let is_only = left == 0 && self.asked.least_owed(place).is_none();
             let controller = &self.rigs[place].controller;
             let is_settled = match answer {
                 None if is_persons && owing.is_awaited => {
