@@ -289,3 +289,23 @@ fn refusal(key: &ApiKey, refused: &SpendingRefused, now: DateTime<Utc>) -> Refus
         SpendingRefused::Unknown => Refusal::no_database(),
     }
 }
+
+#[cfg(test)]
+impl Bill {
+    /// Of a key that has reserved so much, for an answer of one token.
+    pub(super) fn of_key(key: ApiKey, reservation: Reservation, opened_at: DateTime<Utc>) -> Self {
+        Self {
+            trail: Trail::default(),
+            of_key: Some(OfKey {
+                key: Arc::new(key),
+                opened_at,
+                prices: Dearest(Vec::new()),
+                reservation,
+                paid: 1,
+                written: estimate::Text::default(),
+                limit: None,
+                rate: None,
+            }),
+        }
+    }
+}

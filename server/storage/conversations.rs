@@ -300,7 +300,7 @@ impl ConversationStore for Storage {
         }
     }
 
-    async fn message(&self, id: i64) -> anyhow::Result<Option<(Message, Option<Origin>)>> {
+    async fn message(&self, id: i64) -> anyhow::Result<Option<(Message, Option<AnswerOrigin>)>> {
         let row: Option<OriginRow> = on!(self.db.read(), pool => sqlx::query_as(concat!(
                 "SELECT ", with_origin!(), " FROM messages WHERE id = $1"
             ))

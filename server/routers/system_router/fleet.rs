@@ -10,7 +10,7 @@ use crate::{
     _core::units::Percent,
     fleet::{
         alike,
-        replicas::{ReportedVersion, Replica, Roll},
+        replicas::{Replica, ReportedVersion, Roll},
     },
 };
 

@@ -80,7 +80,7 @@ impl Storage {
 
     /// The rollups of the hours that begin at or after the first and before the second time.
     pub async fn rollups(&self, from_ms: i64, to_ms: i64) -> anyhow::Result<Vec<Rollup>> {
-        let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(concat!(
+        let rows: Vec<RollupRow> = on!(self.db.read(), pool => sqlx::query_as(concat!(
                 "SELECT ", rollup!(), " FROM event_rollups WHERE hour_ms >= $1 AND hour_ms < $2 \
                  ORDER BY hour_ms, model, task, variant, outcome",
             ))

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::Fleet;
+use crate::support::wait::PATIENCE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_has_other_settings_is_named_and_one_with_another_salt_does_not_serve() {
@@ -13,7 +14,9 @@ async fn whoever_has_other_settings_is_named_and_one_with_another_salt_does_not_
         .setup
         .clone()
         .with_setting("ASSIGNMENT_SALT", "another");
-    let refused = salted.command(&["serve"]).output().await.unwrap();
+    let mut serve = salted.command(&["serve"]);
+    let refused = tokio::time::timeout(PATIENCE, serve.output()).await;
+    let refused = refused.expect("it does not serve").unwrap();
     assert!(!refused.status.success());
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("has another ASSIGNMENT_SALT than"), "{said}");

@@ -441,8 +441,46 @@ async fn who_is_far_from_the_database_looks_at_what_is_decided_also_under_traffi
         is_all = second.controller.tick() => assert!(is_all, "of what was there when it began"),
     }
     assert!(
-        began.elapsed() < following::LOOK,
+        began.elapsed() < super::super::following::LOOK,
         "{:?}",
         began.elapsed()
     );
+}
+
+#[tokio::test]
+async fn a_rollback_that_a_standby_lacks_is_made_again_although_a_newer_rollout_had_begun() {
+    for leader_dies in [false, true] {
+        let (mut first, second) = two().await;
+        let id = first.started().await.id;
+        settle([&first, &second]).await;
+        first.store.0.lock().follow();
+        let back = first.steer(&id, 1, "a bad one", CommandKind::RollBack);
+        back.await.expect("rolled back");
+        second.second(0, |_| false).await;
+        let newer = first.started().await.id;
+        second.second(0, |_| false).await;
+        assert!(second.controller.inner.lock().get(&id).is_none(), "covered");
+        first.store.0.lock().fail_over(12);
+        assert!(
+            first
+                .store
+                .0
+                .lock()
+                .rollouts
+                .iter()
+                .all(|it| it.id != newer)
+        );
+        if leader_dies {
+            first.store.forget_holder();
+            first = Rig::over(first.store.clone(), first.clock.clone()).await;
+        }
+        for _ in 0..6 {
+            second.second(0, |_| false).await;
+            assert_eq!(second.serves(), 0.0, "the leader died: {leader_dies}");
+            first.second(0, |_| false).await;
+        }
+        assert_eq!((first.serves(), second.serves()), (0.0, 0.0));
+        let made: Vec<_> = first.actions();
+        assert_eq!(made, ["started", "rolled-back"], "again");
+    }
 }
