@@ -233,6 +233,9 @@ impl Controller {
 
     /// A clean stop: stores what is left, and lets another process lead.
     async fn end(&self) {
+        // The lease is renewed first, which shows whether a failover has just lost what this process stored last: no
+        // other process may know of that.
+        self.writer.lock().await.renewed_at = None;
         self.write_the_last().await;
         let fence = self.writer.lock().await.fence.take();
         if let Some(fence) = fence

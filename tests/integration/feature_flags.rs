@@ -380,7 +380,7 @@ async fn whoever_goes_on_at_a_process_that_is_behind_hears_each_change_once() {
     let mut lacks_one = behind.subscribe(json!({"lastEventId": "2"})).await;
     let input = json!({"on": true, "reason": "stop"});
     server.admin("featureFlags.kill", input).await.unwrap();
-    behind.app.live.settle_now().await;
+    behind.app.areas.live.settle_now().await;
     for (events, expected) in [
         (
             &mut has_seen_all,
