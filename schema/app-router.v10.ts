@@ -988,8 +988,8 @@ export interface EvidencePlan {
   /** Milliseconds of good probes after which a candidate comes back that had an outage. */
   outage_calm_ms: number;
   /**
-   * Milliseconds within which a third outage takes the candidate back for good, before the eighth edition a
-   * second; where it is 0, as in plans of an earlier release, the first does.
+   * Milliseconds within which a fifth outage takes the candidate back for good (two later for each that control had), in the
+   * eighth edition a third, before it a second; where it is 0, as in plans of an earlier release, the first does.
    */
   outage_period_ms: number;
   /** Hours that the whole plan is meant to take: over these the restarts are spread. */
@@ -2245,9 +2245,9 @@ export interface Outage {
   since: Date;
   /** The share that it comes back to. */
   share: Percent;
-  /** Milliseconds for which the candidate has answered every probe. */
+  /** Milliseconds for which the candidate has answered probes, since two in a row were last not answered. */
   calmMs: number;
-  /** Milliseconds for which it has answered none. */
+  /** Milliseconds for which it has not, in all. */
   failingMs: number;
   /** The last probe; null where there was none, or nothing could be asked. */
   probe: Probe | null;

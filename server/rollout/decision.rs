@@ -21,9 +21,6 @@ use crate::_core::units::Percent;
 /// with each failure. (The level hold is left by the evidence itself, after an hour.)
 const CALM: TimeDelta = TimeDelta::minutes(5);
 
-/// Milliseconds of failed probes after which an outage is taken for the end.
-const MOST_FAILING_MS: u64 = 10 * 60 * 1_000;
-
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
@@ -189,7 +186,7 @@ fn in_window(plan: &Plan, raise: Decision, now: DateTime<Utc>) -> Decision {
 fn of_outage(plan: &Plan, state: State, outage: &Outage) -> Decision {
     if state == State::Paused {
         Decision::Stay(Stay::Paused)
-    } else if outage.failing_ms >= MOST_FAILING_MS {
+    } else if outage.failing_ms >= plan.evidence.outage_failing_ms() {
         Decision::RollBack(RollbackReason::OutageLasts)
     } else if outage.calm_ms >= plan.evidence.outage_calm_ms {
         Decision::Return
@@ -317,7 +314,7 @@ impl fmt::Display for RollbackReason {
             Self::Worse => "the candidate is worse than control",
             Self::NotCounted => "the candidate does not answer what control does",
             Self::OutageLasts => {
-                "the candidate had an outage, and did not answer the probes of ten minutes either"
+                "the candidate had an outage, and too many probes were not answered either"
             }
         })
     }

@@ -197,9 +197,9 @@ impl Evidence {
     }
 
     /// Until when another outage takes the candidate back for good, in milliseconds since 1970; none where the next one does not.
-    pub(super) fn outage_final_until(&self) -> Option<i64> {
+    pub(super) fn outage_final_until(&self, now_ms: i64) -> Option<i64> {
         let outages = self.outages.as_ref()?;
-        outages.final_until(self.edition, self.plan.outage_period_ms)
+        outages.final_until(self.edition, now_ms, self.plan.outage_period_ms)
     }
 
     /// Whether a rollback is due, by what was folded.

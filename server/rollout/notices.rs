@@ -72,7 +72,9 @@ pub(super) fn of_change(
     now: Moment,
     world: &World,
 ) -> Option<Alert> {
-    let final_until = after.ledger.outage_final_until();
+    let final_until = after.ledger.outage_final_until(now.wall.timestamp_millis());
+    let most_failing = Duration::from_millis(before.plan.evidence.outage_failing_ms());
+    let most_failing = humantime::format_duration(most_failing);
     let (before, after) = (&before.status, &after.status);
     let figures = figures(finding);
     let (share, reason) = (after.share, &after.reason);
@@ -96,12 +98,12 @@ pub(super) fn of_change(
             format!(
                 "The candidate stopped answering, so everybody is on control; the share was {} %. \
                  Nothing needs to be done: the server asks the candidate small questions of its own, and \
-                 it comes back by itself once it has answered them for a while. Ten minutes without an \
-                 answer, or {}, take it back for good. {figures}",
+                 it comes back by itself once it has answered them for a while. Failed ones of {most_failing}, or \
+                 {}, take it back for good. {figures}",
                 before.share,
                 match final_until.filter(|until| *until > now.wall) {
                     Some(until) => format!("another outage before {}", minute(until)),
-                    None => "a third outage soon after this one".to_owned(),
+                    None => "a fifth outage within the plan's period".to_owned(),
                 }
             ),
         ),

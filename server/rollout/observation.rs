@@ -279,8 +279,8 @@ impl Ledger {
     }
 
     /// Until when another outage takes the candidate back for good; none where the next one does not.
-    pub(super) fn outage_final_until(&self) -> Option<DateTime<Utc>> {
-        DateTime::from_timestamp_millis(self.evidence.outage_final_until()?)
+    pub(super) fn outage_final_until(&self, now_ms: i64) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp_millis(self.evidence.outage_final_until(now_ms)?)
     }
 
     /// Milliseconds after which a request that is still open is slow.

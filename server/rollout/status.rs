@@ -82,9 +82,9 @@ pub struct Outage {
     pub since: DateTime<Utc>,
     /// The share that it comes back to.
     pub share: Percent,
-    /// Milliseconds for which the candidate has answered every probe.
+    /// Milliseconds for which the candidate has answered probes, since two in a row were last not answered.
     pub calm_ms: u64,
-    /// Milliseconds for which it has answered none.
+    /// Milliseconds for which it has not, in all.
     pub failing_ms: u64,
     /// The last probe; null where there was none, or nothing could be asked.
     pub probe: Option<Probe>,
@@ -117,10 +117,9 @@ impl Outage {
 
     /// Takes note of a probe; `None` is one that could not be made, which tells nothing.
     pub fn probed(&mut self, is_answered: Option<bool>, at: DateTime<Utc>) {
-        match is_answered {
-            Some(true) => self.failing_ms = 0,
-            Some(false) => self.calm_ms = 0,
-            None => {}
+        let is_failing = self.probe.is_some_and(|it| !it.is_answered);
+        if is_answered == Some(false) && is_failing {
+            self.calm_ms = 0;
         }
         self.probe = is_answered.map(|is_answered| Probe {
             at: at.trunc_subsecs(3),

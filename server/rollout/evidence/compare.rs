@@ -5,6 +5,7 @@
 
 use super::{
     Edition, Evidence, Observation, classes,
+    ratio::Counts,
     stream::{Bin, Harm, One},
     timed::Time,
     users::Look,
@@ -48,6 +49,13 @@ impl Evidence {
         }
         if counts_absolute {
             self.last_hour.count(arm, is_error);
+            if let (Some(outages), Variant::Control, true) = (&mut self.outages, arm, is_error)
+                && self.edition >= Edition::Ninth
+            {
+                let Counts { requests, errors } = self.last_hour.newest_slot();
+                let limit = self.plan.max_error_rate;
+                outages.see_control(self.clock_ms, limit, requests.control, errors.control);
+            }
             if is_candidate {
                 self.absolute.judge(is_error);
             }

@@ -26,11 +26,14 @@ pub enum Edition {
     /// nobody asked control, gives no answer; an E of the last hours that reads 1.00 is one of 1; the third outage
     /// within the plan's period is final, and not the second.
     Eighth,
+    /// An outage of the candidate is a change of what it usually loses, is found for an hour after it is over, and the
+    /// eighth within the plan's period is final.
+    Ninth,
 }
 
 impl Edition {
     /// What new rollouts are judged by.
-    pub const NEWEST: Self = Self::Eighth;
+    pub const NEWEST: Self = Self::Ninth;
 
     /// Whether the requests of this stratum are compared with each other; those of users without a past,
     /// who are in the first one, are not comparable.

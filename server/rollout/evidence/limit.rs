@@ -104,9 +104,14 @@ pub(super) struct LastHour {
 impl LastHour {
     const SLOT_MS: i64 = 5 * 60 * 1_000;
 
+    /// The number of a moment's slot since 1970.
+    pub(super) fn number(at_ms: i64) -> i64 {
+        at_ms.div_euclid(Self::SLOT_MS)
+    }
+
     pub(super) fn new(at_ms: i64) -> Self {
         Self {
-            newest: at_ms.div_euclid(Self::SLOT_MS),
+            newest: Self::number(at_ms),
             slots: Default::default(),
         }
     }
@@ -118,7 +123,7 @@ impl LastHour {
 
     /// Drops what is older than an hour.
     pub(super) fn reach(&mut self, at_ms: i64) {
-        let now = at_ms.div_euclid(Self::SLOT_MS);
+        let now = Self::number(at_ms);
         for number in (self.newest.saturating_add(1)..=now).take(12) {
             // After twelve slots nothing is left, whichever they are.
             if let Some(slot) = self.slot(number) {
@@ -140,6 +145,11 @@ impl LastHour {
         sum(&self.slots)
     }
 
+    /// The newest slot, of five minutes at most.
+    pub(super) fn newest_slot(&self) -> Counts {
+        self.without(|number| number != self.newest)
+    }
+
     /// The five to ten minutes that end now.
     pub(super) fn newest(&self) -> Counts {
         let slots = [self.newest, self.newest.saturating_sub(1)].map(|number| {
@@ -156,5 +166,15 @@ impl LastHour {
             |slot: &Counts| Limit::of(limit, slot.requests.control, slot.errors.control) >= failing;
         let slots = self.slots.iter().filter(|slot| !is_common(slot));
         sum(slots)
+    }
+
+    /// All of it but these slots.
+    pub(super) fn without(&self, is_left_out: impl Fn(i64) -> bool) -> Counts {
+        let numbers = (0..).map(|ago| self.newest - ago).take(self.slots.len());
+        let kept = numbers.filter(|number| !is_left_out(*number));
+        sum(kept.filter_map(|number| {
+            let index = usize::try_from(number.rem_euclid(12)).ok()?;
+            self.slots.get(index)
+        }))
     }
 }

@@ -1,24 +1,52 @@
 //! Whether a breach looks like an outage of the candidate, which may end, and what is known of earlier ones; and
 //! whether control has one, whose errors are no proof for the candidate.
 //!
-//! A candidate that has answered before and does not answer just now may answer again in a minute. One that
-//! fails more often than control for hours will not. They are told apart by its last first attempts: at most
-//! [`LAST`] of them, none older than [`RECENT_MS`]. In an outage half of them or more were not answered.
+//! A candidate that was well and does not answer just now may answer again in a minute. One that fails more often than
+//! control for hours will not. So an outage is a *change*: of the candidate's last six first attempts so many were lost
+//! as hardly ever would be by what it lost of the forty before. What comes and goes, or fails in most requests only, is one as
+//! well, and a candidate that always fails as often never has one. (Before the ninth edition half of the six had to be lost,
+//! the last three in a row.)
 
 use serde::{Deserialize, Serialize};
 
-use super::Edition;
+use super::{
+    Edition,
+    limit::{LastHour, Limit},
+};
 
 /// First attempts that are looked at.
 const LAST: usize = 6;
-/// Ten minutes; what came before is no part of an outage that is under way.
-const RECENT_MS: i64 = 600_000;
-/// Five minutes; one that was over for longer when evidence was found did not bring it about.
+/// None older than this is a part of an outage that is under way: an hour, and ten minutes before the ninth edition and
+/// of control's.
+const RECENT_MS: i64 = 3_600_000;
+const SHORT_MS: i64 = 600_000;
+/// Five minutes; before the ninth edition one that was over for longer when evidence was found did not bring it about.
 const JUST_MS: i64 = 300_000;
-/// What no outage looks like is waited for in vain, so these have to be lost without one between.
+/// What no outage looks like is waited for in vain, so before the ninth edition these had to be lost without one between.
 const IN_A_ROW: usize = 3;
 /// One alone may be chance.
 const ENOUGH: usize = 2;
+/// Attempts before the last ones by which it is said what is usual.
+const BEFORE: u32 = 40;
+/// As if so many more had been seen, of which one was lost.
+const SUPPOSED: u32 = 10;
+/// So many losses come so seldom where nothing has changed.
+const RARE: f64 = 0.001;
+/// With so few attempts between, two are one outage that comes and goes.
+const BETWEEN: u32 = 12;
+/// So many outages within the plan's period are waited for, and two more for each that control had: of five and none, or
+/// seven and one, so uneven a split would come three times in a hundred where both have as many.
+const WAITED_FOR: usize = 4;
+const FOR_EACH: usize = 2;
+/// Control's outages that are remembered, and the candidate's that go with them.
+const OF_CONTROL: usize = 5;
+const MOST: usize = WAITED_FOR + FOR_EACH * OF_CONTROL;
+/// Control has one where its errors of five minutes are such evidence against the plan's limit.
+const FAILING: f64 = 20.0;
+/// What is nearer than this to one of control's is part of it, as the candidate is away for half an hour after each of its.
+const APART_MS: i64 = 1_800_000;
+/// Stretches of five minutes in which evidence may still find what happened: bins are closed at each full hour.
+const KEPT: i64 = 14;
 
 /// The last first attempts of an arm, the newest last: when, and whether it was answered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,26 +54,26 @@ const ENOUGH: usize = 2;
 pub(super) struct Recent(Vec<(i64, bool)>);
 
 impl Recent {
-    /// Takes note of the end of one.
-    pub(super) fn see(&mut self, at_ms: i64, is_answered: bool) {
-        if self.0.len() >= LAST {
-            self.0.remove(0);
-        }
+    /// Takes note of the end of one; the one that is forgotten for it.
+    pub(super) fn see(&mut self, at_ms: i64, is_answered: bool) -> Option<(i64, bool)> {
+        let forgotten = (self.0.len() >= LAST).then(|| self.0.remove(0));
         self.0.push((at_ms, is_answered));
+        forgotten
     }
 
-    /// Whether half of them or more were not answered.
+    /// How many of so long were lost, and how many there were.
+    fn lost(&self, at_ms: i64, within_ms: i64) -> (u32, u32) {
+        let recent = self.0.iter();
+        let recent = recent.filter(|(then, _)| at_ms.saturating_sub(*then) <= within_ms);
+        recent.fold((0, 0), |(lost, all), (_, is_answered)| {
+            (lost + u32::from(!is_answered), all + 1)
+        })
+    }
+
+    /// Whether half of those of ten minutes or more were not answered.
     pub(super) fn is_outage(&self, at_ms: i64) -> bool {
-        let recent = self
-            .0
-            .iter()
-            .filter(|(then, _)| at_ms.saturating_sub(*then) <= RECENT_MS);
-        let (mut all, mut lost) = (0, 0);
-        for (_, is_answered) in recent {
-            all += 1;
-            lost += usize::from(!is_answered);
-        }
-        lost >= ENOUGH && 2 * lost >= all
+        let (lost, all) = self.lost(at_ms, SHORT_MS);
+        lost as usize >= ENOUGH && 2 * lost >= all
     }
 
     /// Whether the last [`IN_A_ROW`] of ten minutes were not answered, or all where there were fewer. Of a candidate that
@@ -53,8 +81,17 @@ impl Recent {
     /// answered in a fourth of them.
     fn is_row(&self, at_ms: i64) -> bool {
         let recent = self.0.iter().rev().take(IN_A_ROW);
-        let mut recent = recent.filter(|(then, _)| at_ms.saturating_sub(*then) <= RECENT_MS);
+        let mut recent = recent.filter(|(then, _)| at_ms.saturating_sub(*then) <= SHORT_MS);
         recent.all(|(_, is_answered)| !is_answered)
+    }
+
+    /// The first of [`RECENT_MS`] that was lost.
+    fn first_lost_ms(&self, at_ms: i64) -> Option<i64> {
+        let mut lost = self
+            .0
+            .iter()
+            .filter(|(then, is_answered)| !is_answered && at_ms.saturating_sub(*then) <= RECENT_MS);
+        lost.next().map(|(then, _)| *then)
     }
 
     /// Whether nothing was seen.
@@ -63,64 +100,187 @@ impl Recent {
     }
 }
 
-/// The candidate's last first attempts, and its last two outages.
+/// What is usual: the attempts before the last ones, without those of outages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Usual {
+    /// A bit each, the newest the lowest; 1 is lost.
+    bits: u64,
+    known: u32,
+    /// How many of them came since an outage was last found, [`BEFORE`] at most.
+    since: u32,
+}
+
+impl Usual {
+    fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn see(&mut self, is_answered: bool) {
+        self.bits = (self.bits << 1 | u64::from(!is_answered)) & ((1 << BEFORE) - 1);
+        self.known = (self.known + 1).min(BEFORE);
+        self.since = (self.since + 1).min(BEFORE);
+    }
+
+    /// An outage is found. Whether it goes on, so that what came since is none of what is usual.
+    fn find(&mut self) -> bool {
+        let since = std::mem::take(&mut self.since);
+        let goes_on = since <= BETWEEN;
+        if goes_on {
+            self.bits >>= since;
+            self.known = self.known.saturating_sub(since);
+        }
+        goes_on
+    }
+
+    /// How probable it is that as many or more of so many are lost, at the usual rate.
+    fn chance(self, lost: u32, all: u32) -> f64 {
+        let rate = f64::from(self.bits.count_ones() + 1) / f64::from(self.known + SUPPOSED);
+        // Of none, of one, and so on.
+        let mut chance = (1.0 - rate).powi(all as i32);
+        let mut fewer = 0.0;
+        for count in 0..lost {
+            fewer += chance;
+            chance *= f64::from(all - count) / f64::from(count + 1) * rate / (1.0 - rate);
+        }
+        1.0 - fewer
+    }
+}
+
+/// The candidate's last first attempts, and its outages.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Outages {
     /// It gave a good answer since the rollout began.
     has_answered: bool,
     attempts: Recent,
+    /// When it was last held for one; kept by editions before the ninth.
     last_ms: Option<i64>,
-    /// The one before that; not kept by editions before the eighth.
+    /// The one before that; kept by the eighth edition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     before_ms: Option<i64>,
     /// When its last attempts were last those of an outage, answered or not since: evidence may find what it did only when
-    /// a bin closes. Not kept by editions before the seventh.
+    /// a bin closes. Kept by the seventh and the eighth edition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     seen_ms: Option<i64>,
+    /// Since the ninth edition: what it lost outside of outages,
+    #[serde(default, skip_serializing_if = "Usual::is_unknown")]
+    usual: Usual,
+    /// the last [`KEPT`] stretches of five minutes with an outage, by their numbers since 1970,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    away: Vec<i64>,
+    /// when it was held for the last [`MOST`],
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    held_ms: Vec<i64>,
+    /// and when the last [`OF_CONTROL`] of control began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    control_ms: Vec<i64>,
+}
+
+/// Adds the newest, and forgets the oldest beyond so many.
+fn push(list: &mut Vec<i64>, newest: i64, most: usize) {
+    list.push(newest);
+    let old = list.len().saturating_sub(most);
+    list.drain(..old);
 }
 
 impl Outages {
     /// Takes note of the end of a first attempt of the candidate.
     pub(super) fn see(&mut self, edition: Edition, at_ms: i64, is_answered: bool) {
         self.has_answered |= is_answered;
-        self.attempts.see(at_ms, is_answered);
-        let is_one = self.attempts.is_row(at_ms) && self.attempts.is_outage(at_ms);
-        if edition >= Edition::Seventh && is_one {
+        let forgotten = self.attempts.see(at_ms, is_answered);
+        if edition >= Edition::Ninth {
+            if let Some((then, was_answered)) = forgotten
+                && !self.is_away(LastHour::number(then))
+            {
+                self.usual.see(was_answered);
+            }
+            self.find(at_ms);
+        } else if edition >= Edition::Seventh
+            && self.attempts.is_row(at_ms)
+            && self.attempts.is_outage(at_ms)
+        {
             self.seen_ms = Some(at_ms);
         }
     }
 
-    /// Whether a breach at this moment is an outage, under way or over since five minutes at most, and not the final one
-    /// within `period_ms`.
-    pub(super) fn explain(&self, edition: Edition, at_ms: i64, period_ms: i64) -> bool {
-        let final_until = self.final_until(edition, period_ms);
-        let is_final = final_until.is_some_and(|until| at_ms < until);
-        let is_row = edition < Edition::Fifth || self.attempts.is_row(at_ms);
-        let is_now = is_row && self.attempts.is_outage(at_ms);
-        let was_just_now = |then: i64| at_ms.saturating_sub(then) <= JUST_MS;
-        self.has_answered && !is_final && (is_now || self.seen_ms.is_some_and(was_just_now))
+    /// Takes note of an outage, if the last attempts are those of one.
+    fn find(&mut self, at_ms: i64) {
+        let (lost, all) = self.attempts.lost(at_ms, RECENT_MS);
+        if self.usual.chance(lost, all) > RARE {
+            return;
+        }
+        let now = LastHour::number(at_ms);
+        let first = self.attempts.first_lost_ms(at_ms);
+        let first = first.map_or(now, LastHour::number);
+        let goes_on = self.usual.find();
+        let first = match self.away.last() {
+            Some(last) if goes_on || first <= *last => last + 1,
+            _ => first,
+        };
+        let first = first.max(now - KEPT);
+        (first..=now).for_each(|it| push(&mut self.away, it, KEPT as usize));
     }
 
-    /// Until when another one takes it back for good, if one does: the third within `period_ms` is the final one. Before the
-    /// eighth edition it was the second, by which storms, where each provider is away for minutes several times a day, took
-    /// back a fourth of good candidates.
-    pub(super) fn final_until(&self, edition: Edition, period_ms: i64) -> Option<i64> {
-        let first = if edition >= Edition::Eighth {
-            self.before_ms
+    /// Takes note of control's last five minutes, in which a request has just failed.
+    pub(super) fn see_control(&mut self, at_ms: i64, limit: f64, requests: u32, errors: u32) {
+        let is_new = |last: &i64| at_ms.saturating_sub(*last) >= APART_MS;
+        if self.control_ms.last().is_none_or(is_new)
+            && Limit::of(limit, requests, errors) >= FAILING
+        {
+            push(&mut self.control_ms, at_ms, OF_CONTROL);
+        }
+    }
+
+    /// Whether it had an outage in this stretch of five minutes.
+    pub(super) fn is_away(&self, number: i64) -> bool {
+        self.away.contains(&number)
+    }
+
+    /// Whether a breach at this moment may be by an outage, under way or over for an hour at most, and not the final one
+    /// within `period_ms`.
+    pub(super) fn explain(&self, edition: Edition, at_ms: i64, period_ms: i64) -> bool {
+        let final_until = self.final_until(edition, at_ms, period_ms);
+        let is_final = final_until.is_some_and(|until| at_ms < until);
+        let is_one = if edition >= Edition::Ninth {
+            let oldest = LastHour::number(at_ms) - KEPT;
+            self.away.last().is_some_and(|last| *last > oldest)
         } else {
-            self.last_ms
+            let is_row = edition < Edition::Fifth || self.attempts.is_row(at_ms);
+            let was_just_now = |then: i64| at_ms.saturating_sub(then) <= JUST_MS;
+            is_row && self.attempts.is_outage(at_ms) || self.seen_ms.is_some_and(was_just_now)
+        };
+        self.has_answered && !is_final && is_one
+    }
+
+    /// Until when another one takes it back for good, if one does: of those within `period_ms` the fifth is the final one, and
+    /// two later for each that control had. In the eighth edition it was the third, before that the second.
+    pub(super) fn final_until(&self, edition: Edition, at_ms: i64, period_ms: i64) -> Option<i64> {
+        let first = match edition {
+            Edition::Eighth => self.before_ms,
+            _ if edition < Edition::Eighth => self.last_ms,
+            _ => {
+                let is_recent = |then: &&i64| at_ms.saturating_sub(**then) < period_ms;
+                let of_control = self.control_ms.iter().filter(is_recent).count();
+                let earlier = WAITED_FOR + FOR_EACH * of_control;
+                let first = self.held_ms.len().checked_sub(earlier);
+                first.and_then(|first| self.held_ms.get(first).copied())
+            }
         };
         first.map(|then| then.saturating_add(period_ms))
     }
 
     /// The candidate is held for one.
     pub(super) fn begin(&mut self, edition: Edition, at_ms: i64) {
-        if edition >= Edition::Eighth {
-            self.before_ms = self.last_ms;
+        if edition >= Edition::Ninth {
+            push(&mut self.held_ms, at_ms, MOST);
+            self.away.clear();
+        } else {
+            if edition >= Edition::Eighth {
+                self.before_ms = self.last_ms;
+            }
+            self.last_ms = Some(at_ms);
+            self.seen_ms = None;
         }
-        self.last_ms = Some(at_ms);
         self.attempts = Recent::default();
-        self.seen_ms = None;
     }
 }
 
@@ -129,25 +289,37 @@ mod tests {
     use super::*;
 
     const MINUTE: i64 = 60_000;
-    const PERIOD: i64 = 2 * 60 * MINUTE;
+    const PERIOD: i64 = 24 * 60 * MINUTE;
+    const NEWEST: Edition = Edition::NEWEST;
 
     /// Attempts of minute and success.
-    fn after(attempts: &[(i64, bool)]) -> Outages {
+    fn after(edition: Edition, attempts: &[(i64, bool)]) -> Outages {
         let mut outages = Outages::default();
         for (minute, is_answered) in attempts {
-            outages.see(Edition::NEWEST, minute * MINUTE, *is_answered);
+            outages.see(edition, minute * MINUTE, *is_answered);
         }
         outages
     }
 
-    #[test]
-    fn a_candidate_that_never_answered_has_no_outage() {
-        let outages = after(&[(0, false), (1, false), (2, false)]);
-        assert!(!outages.explain(Edition::NEWEST, 2 * MINUTE, PERIOD));
+    /// One attempt a minute: so many, of which every so manieth is lost, and then these; and when the last one was.
+    fn usually(all: i64, every: i64, then: &[bool]) -> (Outages, i64) {
+        let before = (1..=all).map(|minute| (minute, every == 0 || minute % every != 0));
+        let then = (all + 1..).zip(then.iter().copied());
+        let attempts: Vec<_> = before.chain(then).collect();
+        let end = attempts.last().map_or(0, |(minute, _)| minute * MINUTE);
+        (after(NEWEST, &attempts), end)
     }
 
     #[test]
-    fn half_of_its_last_attempts_within_ten_minutes_make_one() {
+    fn a_candidate_that_never_answered_has_no_outage() {
+        for edition in [Edition::Eighth, NEWEST] {
+            let outages = after(edition, &[(0, false), (1, false), (2, false), (3, false)]);
+            assert!(!outages.explain(edition, 3 * MINUTE, PERIOD));
+        }
+    }
+
+    #[test]
+    fn half_of_its_last_attempts_within_ten_minutes_made_one_in_the_fourth_edition() {
         let (good, bad) = (true, false);
         let cases: [(&[(i64, bool)], bool); 6] = [
             (&[(0, good), (20, bad), (21, bad)], true),
@@ -166,7 +338,7 @@ mod tests {
         for (attempts, is) in cases {
             let end = attempts.last().map_or(0, |(minute, _)| minute * MINUTE);
             assert_eq!(
-                after(attempts).explain(Edition::Fourth, end, PERIOD),
+                after(Edition::Fourth, attempts).explain(Edition::Fourth, end, PERIOD),
                 is,
                 "{attempts:?}"
             );
@@ -174,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_candidate_that_answers_between_its_failures_has_none() {
+    fn before_the_ninth_edition_a_candidate_that_answered_between_its_failures_had_none() {
         let (good, bad) = (true, false);
         for (attempts, is) in [
             (&[good, bad, bad, bad][..], true),
@@ -183,10 +355,73 @@ mod tests {
             (&[bad, good, bad, bad], false),
         ] {
             let timed: Vec<_> = attempts.iter().map(|it| (20, *it)).collect();
-            let outages = after(&timed);
-            let explained = outages.explain(Edition::Fifth, 20 * MINUTE, PERIOD);
+            let outages = after(Edition::Eighth, &timed);
+            let explained = outages.explain(Edition::Eighth, 20 * MINUTE, PERIOD);
             assert_eq!(explained, is, "{attempts:?}");
         }
+    }
+
+    #[test]
+    fn it_is_a_change_of_what_is_usually_lost() {
+        let (good, bad) = (true, false);
+        let cases: [(i64, &[bool], bool); 9] = [
+            // Nothing was lost before.
+            (0, &[bad, bad], true),
+            (0, &[bad, good, bad], false),
+            (0, &[bad, good, bad, good, bad], true),
+            (0, &[bad, bad, good, bad, good, good], true),
+            // One in twenty was.
+            (20, &[bad, good, bad, good, bad], false),
+            (20, &[bad, good, bad, bad, bad], true),
+            // One in five was, all the time.
+            (5, &[bad, bad, bad], false),
+            (5, &[bad, good, bad, bad, bad], false),
+            (5, &[bad, bad, bad, bad, bad, bad], true),
+        ];
+        for (every, then, is) in cases {
+            let (outages, end) = usually(61, every, then);
+            assert_eq!(outages.explain(NEWEST, end, PERIOD), is, "{every} {then:?}");
+        }
+    }
+
+    #[test]
+    fn it_explains_what_is_found_within_the_hour_after_it() {
+        let (outages, end) = usually(60, 0, &[false, false, false]);
+        for (minutes, is) in [(0, true), (60, true), (75, false)] {
+            let then = end + minutes * MINUTE;
+            assert_eq!(outages.explain(NEWEST, then, PERIOD), is, "{minutes}");
+        }
+        let (began, ended) = (LastHour::number(end - 2 * MINUTE), LastHour::number(end));
+        assert!(outages.is_away(began) && outages.is_away(ended));
+        assert!(!outages.is_away(began - 1) && !outages.is_away(ended + 1));
+    }
+
+    #[test]
+    fn one_that_comes_and_goes_is_one_and_none_of_what_is_usual() {
+        let mut outages = usually(60, 0, &[]).0;
+        // Four lost, four answered, one a minute.
+        for minute in 61..=180 {
+            outages.see(NEWEST, minute * MINUTE, minute % 8 < 4);
+        }
+        assert_eq!(outages.usual.bits, 0, "{:?}", outages.usual);
+        let now = LastHour::number(180 * MINUTE);
+        assert!((now - KEPT + 2..now).all(|it| outages.is_away(it)));
+        assert_eq!(outages.away.len(), KEPT as usize);
+    }
+
+    #[test]
+    fn a_candidate_that_always_fails_as_often_hardly_ever_has_one() {
+        const ALL: i64 = 100_000;
+        let (mut found, mut number) = (0, 1_u64);
+        let mut outages = Outages::default();
+        for attempt in 0..ALL {
+            number = number.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            let is_lost = number >> 32 < (1 << 32) / 5;
+            outages.away.clear();
+            outages.see(NEWEST, attempt * MINUTE, !is_lost);
+            found += i64::from(!outages.away.is_empty());
+        }
+        assert!(found < ALL / 500, "{found}");
     }
 
     /// An outage that begins at this moment, if it is one to wait for.
@@ -200,59 +435,95 @@ mod tests {
     }
 
     #[test]
-    fn a_third_one_within_the_period_is_no_reason_to_wait() {
+    fn the_fifth_one_within_the_period_is_final_and_two_later_for_each_of_control() {
+        let hour = 60 * MINUTE;
+        for of_control in 0..3 {
+            let (mut outages, end) = usually(60, 0, &[]);
+            for number in 0..of_control {
+                outages.see_control(end + number * hour, 0.05, 10, 5);
+                outages.see_control(end + number * hour + MINUTE, 0.05, 20, 10);
+            }
+            let waited_for =
+                (0..20).take_while(|number| next(&mut outages, NEWEST, end + (4 + number) * hour));
+            assert_eq!(waited_for.count(), 4 + 2 * of_control as usize);
+            let first = end + 4 * hour;
+            let until = outages.final_until(NEWEST, first + 10 * hour, PERIOD);
+            assert_eq!(until, Some(first + PERIOD));
+            assert!(next(&mut outages.clone(), NEWEST, first + PERIOD));
+        }
+    }
+
+    #[test]
+    fn few_errors_of_control_are_no_outage() {
+        let mut outages = Outages::default();
+        outages.see_control(0, 0.05, 20, 2);
+        assert!(outages.control_ms.is_empty());
+    }
+
+    #[test]
+    fn in_the_eighth_edition_the_third_one_was_final() {
+        let period = PERIOD;
         let first = 2 * MINUTE;
-        let mut outages = after(&[(0, true), (1, false), (1, false), (2, false)]);
-        assert!(outages.explain(Edition::Eighth, first, PERIOD));
+        let attempts = [(0, true), (1, false), (1, false), (2, false)];
+        let mut outages = after(Edition::Eighth, &attempts);
+        assert!(outages.explain(Edition::Eighth, first, period));
         outages.begin(Edition::Eighth, first);
-        assert_eq!(outages.final_until(Edition::Eighth, PERIOD), None);
-        assert!(next(&mut outages, Edition::Eighth, first + PERIOD / 2));
-        let until = outages.final_until(Edition::Eighth, PERIOD);
-        assert_eq!(until, Some(first + PERIOD));
-        for (later, is) in [(PERIOD - 1, false), (PERIOD, true)] {
+        assert_eq!(outages.final_until(Edition::Eighth, first, period), None);
+        assert!(next(&mut outages, Edition::Eighth, first + period / 2));
+        let until = outages.final_until(Edition::Eighth, first, period);
+        assert_eq!(until, Some(first + period));
+        for (later, is) in [(period - 1, false), (period, true)] {
             let mut outages = outages.clone();
             assert_eq!(next(&mut outages, Edition::Eighth, first + later), is);
         }
         // The second and the third one are within the period of a fourth.
-        assert!(next(&mut outages, Edition::Eighth, first + PERIOD));
-        assert!(!next(&mut outages, Edition::Eighth, first + PERIOD + 1));
+        assert!(next(&mut outages, Edition::Eighth, first + period));
+        assert!(!next(&mut outages, Edition::Eighth, first + period + 1));
     }
 
     #[test]
     fn before_the_eighth_edition_a_second_one_was_none_and_is_stored_as_it_was() {
-        let mut outages = after(&[(0, true), (1, false), (1, false), (2, false)]);
+        let attempts = [(0, true), (1, false), (1, false), (2, false)];
+        let mut outages = after(Edition::Seventh, &attempts);
         outages.begin(Edition::Seventh, 2 * MINUTE);
         for (later, is) in [(PERIOD - 1, false), (PERIOD, true)] {
             let mut outages = outages.clone();
             assert_eq!(next(&mut outages, Edition::Seventh, 2 * MINUTE + later), is);
             let stored = serde_json::to_value(&outages).expect("JSON");
-            assert_eq!(stored.get("before_ms"), None, "{stored}");
+            for since in ["before_ms", "usual", "away", "held_ms", "control_ms"] {
+                assert_eq!(stored.get(since), None, "{stored}");
+            }
         }
     }
 
     #[test]
-    fn one_that_is_just_over_when_it_is_found_is_one() {
+    fn one_that_was_just_over_when_it_was_found_was_one_since_the_seventh_edition() {
         let attempts = [(0, true), (1, false), (1, false), (2, false)];
         let over: Vec<_> = attempts
             .into_iter()
             .chain((0..6).map(|_| (3, true)))
             .collect();
-        let outages = after(&over);
+        let outages = after(Edition::Eighth, &over);
         for (minute, is) in [(3, true), (7, true), (8, false)] {
-            let explained = outages.explain(Edition::NEWEST, minute * MINUTE, PERIOD);
+            let explained = outages.explain(Edition::Eighth, minute * MINUTE, PERIOD);
             assert_eq!(explained, is, "minute {minute}");
         }
-        let mut before = Outages::default();
-        for (minute, is_answered) in over {
-            before.see(Edition::Sixth, minute * MINUTE, is_answered);
-        }
+        let before = after(Edition::Sixth, &over);
         assert!(!before.explain(Edition::Sixth, 3 * MINUTE, PERIOD));
     }
 
     #[test]
     fn its_size_is_bounded() {
         let mut outages = Outages::default();
-        (0..1_000).for_each(|minute| outages.see(Edition::NEWEST, minute, minute % 2 == 0));
-        assert_eq!(outages.attempts.0.len(), LAST);
+        for minute in 0..10_000 {
+            let at_ms = 1_700_000_000_000 + minute * MINUTE;
+            outages.see(NEWEST, at_ms, minute % 20 < 10);
+            outages.see_control(at_ms, 0.05, 10, 10);
+            if minute % 100 == 0 {
+                outages.begin(NEWEST, at_ms);
+            }
+        }
+        let bytes = serde_json::to_string(&outages).expect("JSON").len();
+        assert!(bytes < 900, "{bytes}");
     }
 }

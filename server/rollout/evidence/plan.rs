@@ -33,8 +33,8 @@ pub struct EvidencePlan {
     /// Milliseconds of good probes after which a candidate comes back that had an outage.
     #[serde(default)]
     pub outage_calm_ms: u64,
-    /// Milliseconds within which a third outage takes the candidate back for good, before the eighth edition a
-    /// second; where it is 0, as in plans of an earlier release, the first does.
+    /// Milliseconds within which a fifth outage takes the candidate back for good (two later for each that control had), in the
+    /// eighth edition a third, before it a second; where it is 0, as in plans of an earlier release, the first does.
     #[serde(default)]
     pub outage_period_ms: i64,
     /// Hours that the whole plan is meant to take: over these the restarts are spread.
@@ -54,13 +54,19 @@ impl Default for EvidencePlan {
             cap_per_user_day: users::MOST_COUNTED,
             slow_floor_ms: 250.0,
             outage_calm_ms: 30 * 60 * 1_000,
-            outage_period_ms: 2 * 60 * 60 * 1_000,
+            outage_period_ms: 24 * 60 * 60 * 1_000,
             planned_hours: 168,
         }
     }
 }
 
 impl EvidencePlan {
+    /// Milliseconds of failed probes, in all, after which an outage is taken for the end: four times as many as of good ones
+    /// would end it. Nobody gets the candidate meanwhile, so waiting harms nobody.
+    pub fn outage_failing_ms(&self) -> u64 {
+        self.outage_calm_ms.saturating_mul(4)
+    }
+
     /// The weights, not negative and summing to 1; the default ones where none is positive.
     pub fn normalised_weights(&self) -> [f64; 5] {
         let weights = self.weights.map(|weight| {

@@ -2,7 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Evidence, HOUR_MS, Judged, Level, Signal, verdict};
+use super::{
+    Edition, Evidence, HOUR_MS, Judged, Level, Signal,
+    mixture::Restarts,
+    outage::Outages,
+    ratio::{Direction, Ratio},
+    verdict,
+};
 
 /// Evidence has reached the level of hold.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,13 +62,25 @@ impl Evidence {
             let period_ms = self.plan.outage_period_ms;
             let outages = self.outages.as_ref();
             let is_outage = !matches!(cause, Signal::Uncounted | Signal::Judge)
-                && outages.is_some_and(|it| it.explain(self.edition, at_ms, period_ms));
+                && outages.is_some_and(|it| {
+                    it.explain(self.edition, at_ms, period_ms) && !self.is_worse_besides(it)
+                });
             Some(Decided {
                 at_ms,
                 cause,
                 is_outage,
             })
         })
+    }
+
+    /// Whether the last hour speaks against the candidate without its outages.
+    fn is_worse_besides(&self, outages: &Outages) -> bool {
+        if self.edition < Edition::Ninth {
+            return false;
+        }
+        let mut besides = Ratio::new(Direction::Worse, self.plan.margin, Restarts::NEVER);
+        besides.judge(self.last_hour.without(|number| outages.is_away(number)));
+        besides.value() >= self.plan.hold
     }
 
     pub(super) fn level_so_far(&self) -> Level {

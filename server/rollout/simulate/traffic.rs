@@ -181,10 +181,10 @@ impl Scenario {
     }
 
     /// How long the plans that ship wait from where an outage is found to where the candidate comes back;
-    /// none where its probes fail for ten minutes.
+    /// none where its probes fail for two hours.
     pub(super) fn hours_of_an_outage(&self) -> Option<f64> {
         const CALM_MINUTES: f64 = 30.0;
-        const MOST_FAILING_MINUTES: f64 = 10.0;
+        const MOST_FAILING_MINUTES: f64 = 120.0;
         let minutes = match self.outage {
             Some(outage) if outage.of != Side::Control => outage.minutes,
             _ => 0.0,

@@ -10,6 +10,7 @@ mod case;
 mod course;
 mod known;
 mod people;
+mod shapes;
 mod unseen;
 
 use std::{collections::BTreeMap, fmt};
@@ -65,6 +66,7 @@ pub fn run(options: &Options, progress: &(dyn Fn(Progress) + Sync)) -> anyhow::R
     let cases: Vec<&Case> = known::ALL
         .iter()
         .chain(unseen::ALL)
+        .chain(shapes::ALL)
         .filter(|case| case.is_unseen == options.unseen)
         .filter(|case| {
             let only = options.only.as_deref();
@@ -179,6 +181,7 @@ impl fmt::Display for Row {
             )?;
         }
         let told = [
+            ("taken back", self.often(|it| &it.reasons)),
             ("held", self.often(|it| &it.holds)),
             ("told", self.often(|it| &it.alerts)),
         ];
@@ -267,7 +270,7 @@ mod tests {
 
     #[test]
     fn every_world_has_a_name_of_its_own() {
-        let cases = known::ALL.iter().chain(unseen::ALL);
+        let cases = known::ALL.iter().chain(unseen::ALL).chain(shapes::ALL);
         let mut names: Vec<_> = cases.map(|case| case.name).collect();
         let count = names.len();
         names.sort_unstable();

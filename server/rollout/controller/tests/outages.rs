@@ -62,12 +62,14 @@ impl World {
         world
     }
 
-    /// The same for the second time.
-    pub(super) async fn held_again() -> Self {
+    /// The same for the fourth time: the next one is final.
+    pub(super) async fn held_for_the_last_time() -> Self {
         let world = Self::held().await;
-        world.seconds(100, Some(true)).await;
-        assert_eq!(world.status().await.state, State::Running);
-        assert_eq!(world.fail().await, OUTAGE);
+        for number in 2..=4 {
+            world.seconds(100, Some(true)).await;
+            assert_eq!(world.status().await.state, State::Running);
+            assert_eq!(world.fail().await, OUTAGE, "number {number}");
+        }
         world
     }
 
@@ -119,31 +121,45 @@ async fn an_outage_is_waited_for_and_the_same_stage_goes_on() {
 }
 
 #[tokio::test]
-async fn the_second_one_is_waited_for_as_well_and_the_third_one_is_not() {
-    let world = World::held_again().await;
+async fn four_are_waited_for_and_the_fifth_one_is_not() {
+    let world = World::held_for_the_last_time().await;
     assert_eq!(world.rig.serves(), 0.0);
     assert_eq!(world.rig.alerts(AlertKind::RolledBack), 0);
-    // What was known of the first one is known to the next process.
+    // What was known of the earlier ones is known to the next process.
     let world = world.reborn().await;
     world.seconds(100, Some(true)).await;
     let status = world.status().await;
-    assert_eq!((status.state, status.outages), (State::Running, 2));
-    assert_eq!(world.fail().await, State::RolledBack, "the third one");
+    assert_eq!((status.state, status.outages), (State::Running, 4));
+    assert_eq!(world.fail().await, State::RolledBack, "the fifth one");
     let replay = world.rig.replay(&world.id).await;
     assert!(replay.is_identical, "{replay:?}");
 }
 
 #[tokio::test]
-async fn ten_minutes_of_failed_probes_take_it_back() {
+async fn probes_that_fail_four_times_as_long_as_they_have_to_be_answered_take_it_back() {
     let world = World::held().await;
-    world.seconds(560, Some(false)).await;
+    // What comes and goes is no end of it.
+    world.seconds(100, Some(false)).await;
+    world.seconds(30, Some(true)).await;
+    world.seconds(110, Some(false)).await;
     assert_eq!(world.status().await.state, OUTAGE);
-    world.seconds(60, Some(false)).await;
+    world.seconds(50, Some(false)).await;
     let status = world.status().await;
     assert_eq!(status.state, State::RolledBack);
     assert!(status.reason.contains("probes"), "{}", status.reason);
     assert_eq!(world.rig.alerts(AlertKind::RolledBack), 1);
     assert!(world.rig.controller.due_probes().is_empty());
+}
+
+#[tokio::test]
+async fn one_probe_that_fails_does_not_begin_the_wait_anew_and_two_in_a_row_do() {
+    for (failing, state) in [(10, State::Running), (40, OUTAGE)] {
+        let world = World::held().await;
+        world.seconds(40, Some(true)).await;
+        world.seconds(failing, Some(false)).await;
+        world.seconds(40, Some(true)).await;
+        assert_eq!(world.status().await.state, state, "{failing} s");
+    }
 }
 
 #[tokio::test]

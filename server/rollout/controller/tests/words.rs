@@ -71,12 +71,12 @@ async fn one_that_is_taken_back_is_told_in_these_words() {
 }
 
 #[tokio::test]
-async fn one_whose_candidate_goes_away_three_times_is_told_in_these_words() {
-    let world = World::held_again().await;
+async fn one_whose_candidate_goes_away_five_times_is_told_in_these_words() {
+    let world = World::held_for_the_last_time().await;
     world.seconds(100, Some(true)).await;
     assert_eq!(world.status().await.state, State::Running);
     assert_eq!(world.fail().await, State::RolledBack);
-    let text = told("Its candidate goes away three times", &world.rig, &world.id).await;
+    let text = told("Its candidate goes away five times", &world.rig, &world.id).await;
     expect_file!["words/outages.md"].assert_eq(&text);
 }
 

@@ -67,13 +67,34 @@ impl Models {
         }
     }
 
-    /// Whether the candidate does not answer a probe.
-    pub(super) fn is_candidate_away(&self, at_ms: f64) -> bool {
+    /// Whether the candidate answers a probe.
+    pub(super) fn answers_probe(&self, at_ms: f64, random: &mut Random) -> bool {
+        if self.is_in_burst(at_ms) {
+            return random.happens(0.5);
+        }
+        if self.case.oddity == Oddity::Half && at_ms >= self.case.from_hour * HOUR {
+            return random.happens(0.5);
+        }
+        if self.case.oddity == Oddity::BrownOut && self.is_away(1, at_ms) {
+            return random.happens(1.0 / 3.0);
+        }
         let is_refused = self.case.oddity == Oddity::Quota { is_accounts: false }
             && Moment::of(&self.case, at_ms).hour >= 18.0;
-        is_refused
-            || self.is_away(1, at_ms)
-            || self.case.ratio.is_infinite() && at_ms >= self.case.from_hour * HOUR
+        !is_refused
+            && !self.is_away(1, at_ms)
+            && !(self.case.ratio.is_infinite() && at_ms >= self.case.from_hour * HOUR)
+    }
+
+    /// Whether the candidate of bursts fails in half of its requests.
+    fn is_in_burst(&self, at_ms: f64) -> bool {
+        let mut bursts = self.bursts.iter();
+        self.case.oddity == Oddity::Bursts
+            && bursts.any(|from| (*from..*from + HOUR).contains(&at_ms))
+    }
+
+    /// The candidate's provider goes away.
+    pub(super) fn go_away(&mut self, from_ms: f64, until_ms: f64) {
+        self.away[1].push((from_ms, until_ms));
     }
 
     fn is_away(&self, arm: usize, at_ms: f64) -> bool {
@@ -183,14 +204,21 @@ impl Models {
                 error_rate += 0.05;
             }
             Oddity::Bursts => {
-                let mut bursts = self.bursts.iter();
-                if is_bad && bursts.any(|from| (*from..*from + HOUR).contains(&at_ms)) {
+                if is_bad && self.is_in_burst(at_ms) {
                     error_rate = 0.5;
                 }
                 ratio = 1.0;
             }
             Oddity::ControlDecays if arm == 0 => {
                 error_rate *= 1.0 + 2.0 * (at_ms / DAY / 10.0).clamp(0.0, 1.0);
+            }
+            Oddity::Half if is_bad => (error_rate, ratio) = (0.5, 1.0),
+            Oddity::BrownOut if self.is_away(arm, at_ms) => {
+                (error_rate, ratio) = (2.0 / 3.0, 1.0);
+            }
+            Oddity::Slowly if self.is_away(arm, at_ms) => {
+                (error_rate, ratio) = (0.0, 1.0);
+                latency_ms = TIME_LIMIT_MS + 1.0;
             }
             _ if self.is_away(arm, at_ms) => {
                 error_rate = 1.0;
@@ -202,7 +230,7 @@ impl Models {
         if ratio.is_infinite() {
             error_rate = 1.0;
         } else if ratio > 1.0 {
-            error_rate = (error_rate * ratio).min(0.95);
+            error_rate = (error_rate * ratio).min(0.95).max(error_rate);
         }
         let fault = refused.or_else(|| random.happens(error_rate).then_some(FaultKind::Upstream));
         let outcome = fault.map_or(Outcome::Success, Outcome::Fault);

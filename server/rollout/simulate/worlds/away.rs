@@ -33,6 +33,25 @@ pub(super) fn draw(case: &Case, random: &mut Random) -> [Away; 2] {
         }
         Oddity::NightStorms => night_storms(case, random),
         Oddity::Turns(control, candidate) => turns([control, candidate][arm], case, random),
+        Oddity::TurnsForGood if arm == 1 => {
+            let minutes = (case.from_hour * 60.0) as u32..(case.days * 1_440.0) as u32;
+            let begins = minutes.step_by(2).map(|it| f64::from(it) * MINUTE);
+            begins.map(|from| (from, from + MINUTE)).collect()
+        }
+        Oddity::Minutes(control, candidate, minutes) => {
+            storms([control, candidate][arm], (minutes, minutes), case, random)
+        }
+        Oddity::BrownOut => storms(1.0, (20.0, 20.0), case, random),
+        Oddity::Slowly => storms(3.0, (5.0, 5.0), case, random),
+        Oddity::Mondays => {
+            let mondays = midnights(case).filter(|it| is_monday(*it));
+            let begins = mondays.map(|it| it + 9.0 * HOUR + 5.0 * MINUTE * arm as f64);
+            begins.map(|from| (from, from + HOUR)).collect()
+        }
+        Oddity::HourOnce => {
+            let from = 10.0 * DAY * random.unit();
+            vec![(from, from + HOUR)]
+        }
         _ => Vec::new(),
     })
 }
@@ -56,6 +75,11 @@ fn between((low, high): (f64, f64), random: &mut Random) -> f64 {
 fn midnights(case: &Case) -> impl Iterator<Item = f64> {
     let days = -BEFORE..case.days.ceil() as i32;
     days.map(|day| f64::from(day) * DAY - BEGINS_AT * HOUR)
+}
+
+/// Whether a day that begins then is one; the rollout begins on one.
+fn is_monday(midnight: f64) -> bool {
+    (midnight + BEGINS_AT * HOUR).rem_euclid(7.0 * DAY) < MINUTE
 }
 
 /// 12 minutes a night, at this hour.

@@ -55,6 +55,22 @@ pub(super) enum Oddity {
     NightStorms,
     /// Each provider by itself is away in every other minute of an hour, so many times a day: control's, and the candidate's.
     Turns(u32, u32),
+    /// The candidate's is in every other minute, from a worse one's hour on.
+    TurnsForGood,
+    /// Each provider by itself is away for so many minutes, so many times a day: control's, and the candidate's.
+    Minutes(f64, f64, f64),
+    /// Each by itself fails in two of three requests for 20 minutes, once a day.
+    BrownOut,
+    /// Each by itself lets all requests hang for 5 minutes, three times a day.
+    Slowly,
+    /// The candidate's is away for 5 minutes, from 2 minutes after each stage has begun.
+    AtRamp,
+    /// Each Monday control's is away from 9:00 to 10:00, the candidate's 5 minutes later.
+    Mondays,
+    /// Each by itself is away for an hour, once within ten days.
+    HourOnce,
+    /// A worse candidate fails in half of its requests.
+    Half,
     /// Twelve minutes of maintenance a night, at an hour of its own for each, or at the same one.
     Night {
         is_common: bool,

@@ -52,6 +52,8 @@ const PAUSED: (f64, f64) = (24.0 * HOUR, 96.0 * HOUR);
 pub(super) struct Seen {
     /// After so many hours.
     pub taken_back: Option<f64>,
+    /// Why, how often; without its figures.
+    pub reasons: BTreeMap<String, u32>,
     pub is_complete: bool,
     /// Requests that failed on the candidate.
     pub errors: u32,
@@ -222,6 +224,7 @@ fn moment(at_ms: f64) -> Moment {
 
 impl Course {
     fn run(mut self) -> Seen {
+        self.begin_stage(0.0);
         let mut tick_ms = 0.0;
         let mut request = self.people.next(&mut self.random);
         loop {
@@ -248,6 +251,9 @@ impl Course {
             match self.rollout.status.state {
                 State::RolledBack => {
                     self.seen.taken_back = Some(now_ms / HOUR);
+                    let reason = self.rollout.status.reason.split([':', ',']).next();
+                    let reason = reason.unwrap_or_default().to_owned();
+                    *self.seen.reasons.entry(reason).or_default() += 1;
                     return self.seen;
                 }
                 State::Completed => {
@@ -354,7 +360,7 @@ impl Course {
     /// What the server does each second, and people now and then.
     fn tick(&mut self, at_ms: f64, passed_ms: f64) {
         if let Some(outage) = &mut self.rollout.status.outage {
-            let is_answered = !self.models.is_candidate_away(at_ms);
+            let is_answered = self.models.answers_probe(at_ms, &mut self.random);
             outage.probed(Some(is_answered), wall(at_ms));
         }
         if matches!(self.rollout.status.state, State::Holding { .. }) {
@@ -374,6 +380,7 @@ impl Course {
                 State::Holding { because } if action == Action::Held => {
                     *self.seen.holds.entry(format!("{because:?}")).or_default() += 1;
                 }
+                _ if action == Action::Advanced => self.begin_stage(at_ms),
                 State::WaitingAtGate { .. } => {
                     self.seen.asked += 1;
                     self.asked_ms = at_ms;
@@ -391,12 +398,20 @@ impl Course {
         self.rollout.is_open = true;
     }
 
+    fn begin_stage(&mut self, at_ms: f64) {
+        if self.case.oddity == Oddity::AtRamp {
+            let (from, until) = (at_ms + 2.0 * MINUTE, at_ms + 7.0 * MINUTE);
+            self.models.go_away(from, until);
+        }
+    }
+
     fn people_act(&mut self, at_ms: f64) {
         let now = people::Moment::of(&self.case, at_ms);
         let is_at_work = now.is_working() && (9.0..17.0).contains(&now.hour);
         let is_waiting = matches!(self.rollout.status.state, State::WaitingAtGate { .. });
         if is_waiting && is_at_work && at_ms - self.asked_ms > ASKED_FOR {
             self.command(CommandKind::Approve, at_ms);
+            self.begin_stage(at_ms);
         }
         match self.case.oddity {
             Oddity::ByHand
