@@ -98,12 +98,12 @@ pub(super) fn of_change(
             format!(
                 "The candidate stopped answering, so everybody is on control; the share was {} %. \
                  Nothing needs to be done: the server asks the candidate small questions of its own, and \
-                 it comes back by itself once it has answered them for a while. Failed ones of {most_failing}, or \
-                 {}, take it back for good. {figures}",
+                 it comes back by itself once it has answered them for a while. It is taken back for good when \
+                 they fail for {most_failing} in all, and by {}. {figures}",
                 before.share,
                 match final_until.filter(|until| *until > now.wall) {
                     Some(until) => format!("another outage before {}", minute(until)),
-                    None => "a fifth outage within the plan's period".to_owned(),
+                    None => "further outages within the plan's period".to_owned(),
                 }
             ),
         ),

@@ -397,11 +397,14 @@ mod tests {
         }
         outage.probed(Some(false), at(3_600));
         outage.wait(1_000, at(3_601));
-        assert_eq!((outage.calm_ms, outage.failing_ms), (0, 1_000));
-        outage.probed(None, at(3_602));
+        assert_eq!((outage.calm_ms, outage.failing_ms), (3_000, 1_000), "one");
+        outage.probed(Some(false), at(3_602));
         outage.wait(1_000, at(3_603));
-        assert_eq!(outage.failing_ms, 1_000, "nothing could be asked");
-        outage.probed(Some(true), at(3_604));
-        assert_eq!(outage.failing_ms, 0);
+        assert_eq!((outage.calm_ms, outage.failing_ms), (0, 2_000), "in a row");
+        outage.probed(None, at(3_604));
+        outage.wait(1_000, at(3_605));
+        assert_eq!(outage.failing_ms, 2_000, "nothing could be asked");
+        outage.probed(Some(true), at(3_606));
+        assert_eq!(outage.failing_ms, 2_000, "in all");
     }
 }

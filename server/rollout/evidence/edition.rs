@@ -27,7 +27,7 @@ pub enum Edition {
     /// within the plan's period is final, and not the second.
     Eighth,
     /// An outage of the candidate is a change of what it usually loses, is found for an hour after it is over, and the
-    /// eighth within the plan's period is final.
+    /// fifth within the plan's period is final, two later for each that control had.
     Ninth,
 }
 

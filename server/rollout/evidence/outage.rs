@@ -364,10 +364,11 @@ mod tests {
     #[test]
     fn it_is_a_change_of_what_is_usually_lost() {
         let (good, bad) = (true, false);
-        let cases: [(i64, &[bool], bool); 9] = [
-            // Nothing was lost before.
-            (0, &[bad, bad], true),
+        let cases: [(i64, &[bool], bool); 10] = [
+            // Nothing was lost before: by the rule it takes three of six.
+            (0, &[bad, bad], false),
             (0, &[bad, good, bad], false),
+            (0, &[bad, bad, bad], true),
             (0, &[bad, good, bad, good, bad], true),
             (0, &[bad, bad, good, bad, good, good], true),
             // One in twenty was.
@@ -449,7 +450,9 @@ mod tests {
             let first = end + 4 * hour;
             let until = outages.final_until(NEWEST, first + 10 * hour, PERIOD);
             assert_eq!(until, Some(first + PERIOD));
-            assert!(next(&mut outages.clone(), NEWEST, first + PERIOD));
+            // By then control's are a day old as well, and count no more.
+            let is_waited_for = next(&mut outages, NEWEST, first + PERIOD);
+            assert_eq!(is_waited_for, of_control == 0);
         }
     }
 
