@@ -2,7 +2,7 @@
 export const REASONS: Record<string, Record<string, string>> = {
   da: {
     'the candidate breaks the absolute limit, and control does not': 'kandidaten bryder den absolutte grænse, og kontrol gør ikke', 'the candidate is worse than control': 'kandidaten er dårligere end kontrol',
-    'the candidate does not answer what control does': 'kandidaten svarer ikke på det, kontrol svarer på', 'the candidate had an outage, and did not answer the probes of ten minutes either': 'kandidaten havde nedbrud og svarede heller ikke på ti minutters prøver',
+    'the candidate does not answer what control does': 'kandidaten svarer ikke på det, kontrol svarer på',
     'the candidate had an outage, and too many probes were not answered either': 'kandidaten havde nedbrud, og for mange prøver blev heller ikke besvaret',
     'evidence is at the level watch': 'evidensen er på niveauet under observation', 'evidence is at the level hold, or was within the last hour': 'evidensen er på niveauet tilbageholdt, eller var det inden for den sidste time',
     "the arms' users are not in the ratio of the share": 'sidernes brugere er ikke delt, som andelen siger', 'both sides break the absolute limit': 'begge sider bryder den absolutte grænse',
