@@ -28,7 +28,7 @@ use modelramp::{
     providers::fault::FaultKind,
     recording::{Attempted, Event, Log, Outcome},
     rollout::{
-        controller::{Controller, Parts, Wishes, World},
+        controller::{Controller, ControllerParts, Wishes, World},
         plan::{Known, Library},
         status::Moment,
     },
@@ -113,7 +113,7 @@ impl Rig {
         let flags = Arc::new(FeatureFlags::new(config.flags));
         let log = Arc::new(Log::default());
         let metrics = Arc::new(AiMetrics::over(log.clone()));
-        let controller = Controller::open(Parts {
+        let controller = Controller::open(ControllerParts {
             store: Arc::new(storage.clone()),
             flags: flags.clone(),
             metrics: metrics.clone(),

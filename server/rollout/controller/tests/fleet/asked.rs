@@ -184,7 +184,7 @@ impl Fleet {
                 handed.lowering.kind,
             );
             let mut done = rig.controller.apply(asked.clone()).await;
-            let is_again = handed.lowering.is_again && !handed.is_persons;
+            let is_again = !handed.is_persons;
             let share = match handed.lowering.kind {
                 CommandKind::SetShare(share) => share,
                 _ => Percent::ZERO,
