@@ -3,6 +3,8 @@
 
 mod conditions;
 
+use std::time::Duration;
+
 use serde_json::json;
 
 pub(super) use self::conditions::{begins, of_conditions};
