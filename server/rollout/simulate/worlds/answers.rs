@@ -80,9 +80,8 @@ impl Models {
         }
         let is_refused = self.case.oddity == Oddity::Quota { is_accounts: false }
             && Moment::of(&self.case, at_ms).hour >= 18.0;
-        !is_refused
-            && !self.is_away(1, at_ms)
-            && !(self.case.ratio.is_infinite() && at_ms >= self.case.from_hour * HOUR)
+        let is_gone = self.case.ratio.is_infinite() && at_ms >= self.case.from_hour * HOUR;
+        !(is_refused || is_gone || self.is_away(1, at_ms))
     }
 
     /// Whether the candidate of bursts fails in half of its requests.
