@@ -15,7 +15,7 @@ mod slot;
 pub mod store;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -36,8 +36,8 @@ pub(super) use self::{
     pool::Quota,
     slot::{Course, Sent, Slot},
 };
-use super::catalog::{Catalog, Model, Provider};
-use crate::providers;
+use super::catalog::{Catalog, Model, Provider, Tier};
+use crate::providers::{self, retry_after};
 
 /// How long a new catalog waits for what is kept of its accounts.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -57,6 +57,8 @@ struct Account {
     whole: Arc<Pool>,
     /// What its provider said of each model with answers.
     models: HashMap<Arc<str>, Arc<Pool>>,
+    /// Those among them that cost nothing.
+    free: HashSet<Arc<str>>,
 }
 
 /// How an account stands.
@@ -117,13 +119,21 @@ impl Quotas {
                 None => whole.forget_limit(),
             }
             let models = catalog.models.iter();
-            let models = models.filter(|it| it.provider == provider.name).map(|it| {
+            let models = models.filter(|it| it.provider == provider.name);
+            let free = models.clone().filter(|it| it.tier == Tier::Free);
+            let free = free.map(|it| it.base().clone()).collect();
+            let models = models.map(|it| {
                 let pool = before.and_then(|before| before.models.get(it.base()));
                 let pool = pool.cloned().unwrap_or_else(|| Pool::of_model(&label));
                 (it.base().clone(), pool)
             });
             let models = models.collect();
-            (label, Account { whole, models })
+            let account = Account {
+                whole,
+                models,
+                free,
+            };
+            (label, account)
         };
         let accounts: HashMap<_, _> = catalog
             .providers
@@ -185,13 +195,33 @@ impl Quotas {
     }
 
     /// A provider that was asked for this model takes nothing from our account for so long; nothing for this model,
-    /// where its limits are each model's own.
+    /// where its limits are each model's own, and nothing for what costs nothing, where this model does not.
+    ///
+    /// Where no quota of the model is known, a wait that no limit lasts tells nothing, and its models rest, each by
+    /// itself: a short rest of all of them must not become as long as one of those that cost nothing.
     pub(super) fn rest(&self, label: &str, model: &Model, after: Duration, is_models: bool) {
         let Some(account) = self.accounts.get(label) else {
             return;
         };
-        let of_model = account.models.get(model.base()).filter(|_| is_models);
-        of_model.unwrap_or(&account.whole).rest(model, after);
+        let is_limited = account.whole.is_limited(model);
+        let span = retry_after::bounded(after);
+        if span < after && !is_limited {
+            return;
+        }
+        if is_limited && !is_models {
+            account.whole.rest(span);
+            return;
+        }
+        for (name, pool) in &account.models {
+            let rests = match (is_models, model.tier) {
+                (true, _) => name == model.base(),
+                (false, Tier::Free) => account.free.contains(name),
+                (false, _) => true,
+            };
+            if rests {
+                pool.rest(span);
+            }
+        }
     }
 
     /// A provider says with an answer of this model how many more requests and tokens it takes of our account for

@@ -18,7 +18,6 @@ use super::{
 use crate::{
     _core::{clock, failure_edge::FailureEdge},
     model_router::catalog::{Model, Tier},
-    providers::retry_after,
 };
 
 /// How long a call waits until it is stored that it uses a slot.
@@ -183,33 +182,23 @@ impl Pool {
         state.pump(now);
     }
 
-    /// The provider takes nothing for so long, as it told a request for this model. Where no quota is known, a wait
-    /// that no limit lasts tells nothing.
-    pub(super) fn rest(&self, model: &Model, asked: Duration) {
-        let now = now();
-        let span = retry_after::bounded(asked);
-        let mut state = self.state.lock();
-        let state = &mut *state;
+    /// Whether a quota is known that is about this model.
+    pub(super) fn is_limited(&self, model: &Model) -> bool {
+        let state = self.state.lock();
         let limits = state.schedule.as_ref().map(Schedule::limits);
-        if limits.unwrap_or_default() == Limits::default() {
-            if span < asked {
-                return;
-            }
-            // What costs nothing is limited by itself.
-            state.only_free = model.tier == Tier::Free;
+        let is_about = !state.only_free || model.tier == Tier::Free;
+        is_about && limits.is_some_and(|limits| limits != Limits::default())
+    }
+
+    /// The provider takes nothing for so long.
+    pub(super) fn rest(&self, span: Duration) {
+        let until_ms = self.with(|schedule, now| {
+            schedule.rest(now.at + span);
+            now.utc_ms.saturating_add(span.as_millis() as i64)
+        });
+        if let Some(until_ms) = until_ms {
+            self.state.lock().said.rests_until(until_ms);
         }
-        let restored = match &state.schedule {
-            Some(_) => None,
-            None => state.restored.take(),
-        };
-        let new = || Schedule::new(Limits::default(), now);
-        state.schedule.get_or_insert_with(new).rest(now.at + span);
-        if let Some(restored) = restored {
-            state.go_on(&restored, now);
-        }
-        let until_ms = now.utc_ms.saturating_add(span.as_millis() as i64);
-        state.said.rests_until(until_ms);
-        state.pump(now);
     }
 
     pub(super) fn allow(&self, requests: Option<Allowance>, tokens: Option<Allowance>, own: u32) {

@@ -5,7 +5,6 @@ use super::{
     store::{QuotaStore, Used},
     *,
 };
-use crate::model_router::catalog::Tier;
 
 fn quotas(minute: u32) -> (Quotas, Arc<Model>) {
     let text = format!(
@@ -155,6 +154,59 @@ async fn an_account_without_a_quota_rests_as_long_as_its_provider_says() {
     quotas.rest("p", &free, Duration::from_secs(60), false);
     assert_eq!(refusal(&free, ask(30)).await, Some((Reason::Rest, 60)));
     assert_eq!(refusal(&paid, hurried).await, None);
+}
+
+/// How long a model rests, in seconds; `None` where it may be asked.
+async fn rest_of(quotas: &Quotas, model: &Model) -> Option<u64> {
+    let hurried = Ask {
+        waits_out_rest: false,
+        ..ask(30)
+    };
+    let refused = quotas.enter("p", model, hurried).await.err()?;
+    Some(refused.after.as_secs())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_rest_of_all_does_not_become_as_long_as_one_of_what_costs_nothing() {
+    for paid_first in [false, true] {
+        let (quotas, [paid, free]) = without_quota();
+        let mut told = [(&free, 72_000), (&paid, 1)];
+        if paid_first {
+            told.reverse();
+        }
+        for (model, seconds) in told {
+            quotas.rest("p", model, Duration::from_secs(seconds), false);
+        }
+        assert_eq!(rest_of(&quotas, &paid).await, Some(1));
+        assert_eq!(rest_of(&quotas, &free).await, Some(72_000));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(rest_of(&quotas, &paid).await, None);
+        assert_eq!(rest_of(&quotas, &free).await, Some(71_998));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_rests_also_where_only_the_quota_of_what_costs_nothing_is_known() {
+    let (quotas, [paid, free]) = without_quota();
+    let limits = Limits {
+        minute: Some(20),
+        day: Some(50),
+        tokens: None,
+    };
+    quotas.learn(
+        "p",
+        Quota {
+            limits,
+            used: 0,
+            only_free: true,
+        },
+    );
+    quotas.rest("p", &free, Duration::from_secs(40), false);
+    assert_eq!(rest_of(&quotas, &paid).await, None);
+    assert_eq!(rest_of(&quotas, &free).await, Some(40));
+    quotas.rest("p", &paid, Duration::from_secs(60), false);
+    assert_eq!(rest_of(&quotas, &paid).await, Some(60));
+    assert_eq!(rest_of(&quotas, &free).await, Some(60));
 }
 
 #[tokio::test(start_paused = true)]
