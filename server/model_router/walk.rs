@@ -333,7 +333,7 @@ impl<'a> Walk<'a> {
 
     /// Whether accounts that rest are waited for from now on: those of all models that are left do.
     fn wait_out_rest(&mut self) -> bool {
-        let waits = !self.waits_out_rest && self.failed.is_empty() && !self.resting.is_empty();
+        let waits = !self.waits_out_rest && !self.resting.is_empty();
         if waits {
             self.waits_out_rest = true;
             let resting = std::mem::take(&mut self.resting);

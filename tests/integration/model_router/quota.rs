@@ -209,3 +209,25 @@ async fn an_account_that_rests_is_waited_for_where_nobody_else_can_answer() {
     );
     assert_eq!(upstream.models(), ["free", "paid", "free"]);
 }
+
+#[tokio::test]
+async fn an_account_that_rests_is_waited_for_also_where_the_others_have_failed() {
+    let upstream = Upstream::with(|count, request| {
+        let is_free = request.body["model"] == "free";
+        match count {
+            0 => {
+                let body = json!({"error": {"message": "Requests rate limit exceeded"}});
+                Reply::Http(429, vec![("retry-after", "1")], body.to_string())
+            }
+            1 => Reply::ok("hej"),
+            _ if is_free => Reply::ok("hej"),
+            _ => Reply::status(500),
+        }
+    })
+    .await;
+    let (router, _) = router(unlimited(&upstream), flags());
+    let first = complete_call(&router, "chat", call()).await.unwrap();
+    assert_eq!(&*first.model, "paid");
+    let answer = complete_call(&router, "chat", call()).await.unwrap();
+    assert_eq!(&*answer.model, "free");
+}
