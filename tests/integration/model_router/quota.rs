@@ -231,3 +231,32 @@ async fn an_account_that_rests_is_waited_for_also_where_the_others_have_failed()
     let answer = complete_call(&router, "chat", call()).await.unwrap();
     assert_eq!(&*answer.model, "free");
 }
+
+#[tokio::test]
+async fn a_route_does_not_go_on_at_the_account_that_rests_for_another_model() {
+    // Longer than anybody is given a second chance for.
+    let words = "Rate limit reached for model `free` in organization `o` on requests per minute (RPM). \
+                 Please try again in 20s.";
+    let upstream = Upstream::with(move |count, _| match count {
+        0 => {
+            let body = json!({"error": {"message": words, "code": "rate_limit_exceeded"}});
+            Reply::Http(429, vec![], body.to_string())
+        }
+        _ => Reply::ok("hej"),
+    })
+    .await;
+    let text = format!(
+        "[providers.one]\nbase_url = \"{}\"\n\
+         [models.free]\nprovider = \"one\"\nid = \"free\"\ncontext = 8000\n\
+         [models.paid]\nprovider = \"one\"\nid = \"paid\"\ncontext = 8000\n\
+         [tasks.chat]\ncandidate = [\"free\", \"paid\"]\ncontrol = [\"free\", \"paid\"]\n\
+         [tasks.other]\ncandidate = [\"paid\"]\ncontrol = [\"paid\"]\n",
+        upstream.base_url
+    );
+    let (router, _) = router(Catalog::parse(&text).unwrap(), flags());
+    for _ in 0..2 {
+        assert!(complete_call(&router, "chat", hurried()).await.is_err());
+    }
+    complete_call(&router, "other", hurried()).await.unwrap();
+    assert_eq!(upstream.models(), ["free", "paid"]);
+}
