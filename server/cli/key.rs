@@ -144,8 +144,11 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
     let storage = Storage::open_existing(url).await?;
     let done = async {
         // Before the key, which is alone on the last line.
-        if let Some(models) = budgeted(&arguments.command, &storage).await? {
-            let unpriced = load()?.unpriced(models.as_deref());
+        if let Some(models) = budgeted(&arguments.command, &storage).await?
+            // A catalog that cannot be read must not keep anybody from lowering a budget.
+            && let Ok(catalog) = load()
+        {
+            let unpriced = catalog.unpriced(models.as_deref());
             if !unpriced.is_empty() {
                 let unpriced = unpriced.join(", ");
                 writeln!(
