@@ -37,7 +37,7 @@ pub enum AnswerProgress {
 
 impl Chat {
     /// Stores the message, and its answer, which is told while it comes. An error before
-    /// [`Progress::Begun`] is one of the message. The last item is [`Progress::Done`] or an error.
+    /// [`AnswerProgress::Begun`] is one of the message. The last item is [`AnswerProgress::Done`] or an error.
     pub fn stream(
         self: Arc<Self>,
         user: Arc<User>,

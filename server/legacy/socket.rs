@@ -74,7 +74,7 @@ impl OldSocket {
         sent.map_err(|_| LegacyFault::Cut("it does not read its socket".into()))
     }
 
-    /// What comes next; never ends before a [`Event::Lost`].
+    /// What comes next; never ends before a [`SocketEvent::Lost`].
     pub async fn next(&mut self) -> SocketEvent {
         let lost = || SocketEvent::Lost(LegacyFault::Cut("its socket is closed".into()));
         self.events.recv().await.unwrap_or_else(lost)

@@ -42,7 +42,7 @@ impl OpenAttempts {
         Some(self.last)
     }
 
-    /// Forgets one. Returns whether [`Open::late`] has returned it.
+    /// Forgets one. Returns whether [`OpenAttempts::late`] has returned it.
     pub(super) fn end(&mut self, number: u64) -> bool {
         let ended = self.attempts.remove(&number);
         ended.is_some_and(|attempt| attempt.is_told)

@@ -53,7 +53,7 @@ pub struct Rollup {
     pub first_token: Histogram,
 }
 
-/// What a [`Row`] has.
+/// What a [`RollupRow`] has.
 macro_rules! rollup {
     () => {
         "hour_ms, model, task, variant, outcome, attempts, latency_ns, prompt_tokens, completion_tokens, \
