@@ -87,13 +87,7 @@ impl Areas {
         let store = Arc::new(storage.clone());
         let tasks = Tasks::default();
 
-        // Before anything is served, so that a kill outlives a restart.
         let flags = Arc::new(FeatureFlags::new(config.flags.clone()));
-        let share = config.flags.percentage;
-        let live = LiveFlags::open(store.clone(), flags.clone(), share, clock::now())
-            .await
-            .context("cannot read the kill switch and the live share")?;
-
         let log = Arc::new(Log::default());
         let metrics = Arc::new(AiMetrics::over(log.clone()));
         let filling = Filling::prepare(&storage, &metrics, clock::now()).await?;
@@ -122,7 +116,6 @@ impl Areas {
         })
         .await
         .context("cannot read the rollouts")?;
-        noted::settings(&storage, config).await;
         let fleet = Fleet::new(store.clone(), controller.clone());
         let replicas = Replicas::new(
             store.clone(),
@@ -132,7 +125,15 @@ impl Areas {
             clock::now(),
             alike::marks(config, &models, &controller)?,
         );
+        // Before this process changes anything by its settings.
         replicas.join().await?;
+
+        // Before anything is served, so that a kill outlives a restart.
+        let share = config.flags.percentage;
+        let live = LiveFlags::open(store.clone(), flags.clone(), share, clock::now())
+            .await
+            .context("cannot read the kill switch and the live share")?;
+        noted::settings(&storage, config).await;
 
         let chat = Chat::new(
             store.clone(),

@@ -10,16 +10,18 @@ async fn whoever_has_other_settings_is_named_and_one_with_another_salt_does_not_
     let Some(mut fleet) = Fleet::of(1).await else {
         return;
     };
-    let salted = fleet
-        .setup
-        .clone()
-        .with_setting("ASSIGNMENT_SALT", "another");
+    let salted = (fleet.setup.clone())
+        .with_setting("ASSIGNMENT_SALT", "another")
+        .with_setting("OPENROUTER_ROLLOUT_PERCENTAGE", "87");
     let mut serve = salted.command(&["serve"]);
     let refused = tokio::time::timeout(PATIENCE, serve.output()).await;
     let refused = refused.expect("it does not serve").unwrap();
     assert!(!refused.status.success());
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("has another ASSIGNMENT_SALT than"), "{said}");
+    let by_settings = "SELECT COUNT(*) FROM flag_audit WHERE actor = 'settings'";
+    let changed = fleet.number(by_settings).await;
+    assert_eq!(changed, 0, "nor does it move the share of those that serve");
 
     let limited = fleet.setup.clone().with_setting("CHAT_RATE_LIMIT", "7");
     fleet.replicas.push(limited.spawn().await);
