@@ -66,6 +66,7 @@ pub(super) async fn follow(
     };
     async_stream::stream! {
         let mut told = HashSet::new();
+        let mut told_before = told_before;
         match missed {
             // Where nothing was missed, the state is told all the same: the event that was seen last may
             // have been of a change that this process never stored and a crash forgot.
@@ -83,6 +84,10 @@ pub(super) async fn follow(
                 Ok(news) => match &news.change {
                     Some(change) if told.contains(&change.id) || change.version <= told_before => {}
                     change => {
+                        // The database went back: the same versions are given to other changes.
+                        if news.state.flag.version < told_before {
+                            told_before = NOTHING;
+                        }
                         let version = change.as_ref().map_or(news.state.flag.version, |it| it.version);
                         let line = change.as_ref();
                         let line = line.map(|it| FlagsChange::new(it, news.state.is_stored));
@@ -90,7 +95,10 @@ pub(super) async fn follow(
                         yield Ok(FlagsUpdate::told(version, now, line));
                     }
                 },
-                Err(RecvError::Lagged(_)) => yield Ok(FlagsUpdate::state(state.now())),
+                Err(RecvError::Lagged(_)) => {
+                    told_before = NOTHING;
+                    yield Ok(FlagsUpdate::state(state.now()));
+                }
                 Err(RecvError::Closed) => return,
             }
             // Only what was told between listening and reading could come twice.
