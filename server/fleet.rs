@@ -214,7 +214,12 @@ impl Fleet {
         let unsaid = self.unsaid.lock().clone();
         for (id, said) in unsaid {
             match said {
-                Reception::Lowered(rollout, _) if self.controller.owes(&rollout) => continue,
+                // Who leads no more owes nothing either, as what it lost is handed over.
+                Reception::Lowered(rollout, _)
+                    if self.controller.owes(&rollout) || !self.controller.leads() =>
+                {
+                    continue;
+                }
                 Reception::Answer(answer) | Reception::Lowered(_, answer) => {
                     self.store.done(&id, &answer).await?;
                 }

@@ -336,8 +336,11 @@ impl ChangeRollout {
             kind,
         };
         let changed = controller.apply(command).await.map_err(refusals::refusal)?;
-        // If this process dies, nobody else knows of it. Who handed it over hears of it once it is stored.
-        if controller.is_shared() && !context.is_handed_over && controller.owes(&changed.id) {
+        // If this process dies, nobody else knows of it, also where it has lost the lease and is to hand it over. Who
+        // handed it over hears of it once it is stored.
+        let is_lowering = matches!(kind, CommandKind::RollBack | CommandKind::SetShare(_));
+        let is_unsure = controller.owes(&changed.id) || is_lowering && !controller.leads();
+        if controller.is_shared() && !context.is_handed_over && is_unsure {
             return Err(refusals::not_stored());
         }
         Ok(answers::changed(kind, &changed))
