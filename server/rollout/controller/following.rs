@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Change, Controller, memory::Memory};
+use super::{Change, Controller, guard::Guarded, memory::Memory};
 use crate::{
     _core::{actor::Actor, units::Percent},
     rollout::{
@@ -80,7 +80,8 @@ impl Controller {
         inner.followed = Some(Followed { mark, at });
         inner.stored_at = None;
         self.publish(&inner);
-        if is_judged {
+        // Not one that has just begun.
+        if is_judged && inner.guarded.as_ref().is_some_and(|it| it.is_judged) {
             self.lift_guard(&mut inner);
         }
         drop(inner);
@@ -244,12 +245,17 @@ impl Memory {
     /// Takes over what is stored: all there is, or (`is_part`) those of them that are under way.
     fn adopt(&mut self, mut stored: Vec<Rollout>, is_part: bool) {
         let mut lost = Vec::new();
+        let mut has_withdrawn = false;
         for new in &mut stored {
             new.is_open = true;
             let Some(old) = self.remembered(&new.status.id) else {
                 continue;
             };
             new.is_guarded = old.is_guarded;
+            if old.has_withdrawn_alone(&new.status) {
+                new.is_guarded = true;
+                has_withdrawn = true;
+            }
             let lowering = old.lowering_of(&new.status);
             let lowered = lowering.as_ref().map(|it| old.cap_at(it.cap));
             lost.extend(lowering);
@@ -269,10 +275,22 @@ impl Memory {
             }
         }
         self.lost.extend(lost);
+        if has_withdrawn {
+            self.guarded = Some(Guarded::default());
+        }
     }
 }
 
 impl Rollout {
+    /// Whether nobody gets the candidate here for an outage of which the store has nothing. An outage passes, and whoever
+    /// leads waits for its end: it is no smaller share to be handed over, which nobody would take back. The candidate
+    /// stays away from the users of this process until the one that leads has judged all that was seen here.
+    fn has_withdrawn_alone(&self, stored: &Status) -> bool {
+        let is_ahead = !self.owed.is_empty() || self.was_stored_and_is_not(stored);
+        let is_new = self.status.outage.is_some() && stored.outage.is_none();
+        is_ahead && is_new && !stored.state.is_final()
+    }
+
     /// What is in force here, where it lowers what is stored: it is owed, or was stored in a database that went
     /// back.
     fn lowering_of(&self, stored: &Status) -> Option<Lowering> {
@@ -280,10 +298,12 @@ impl Rollout {
         if self.owed.is_empty() && !went_back || stored.state == State::RolledBack {
             return None;
         }
+        let outage = self.status.outage.as_ref();
+        let share = outage.map_or(self.status.share, |outage| outage.share);
         let kind = match self.status.state {
             State::RolledBack => CommandKind::RollBack,
             _ if stored.state.is_final() => return None,
-            _ if self.status.share < stored.share => CommandKind::SetShare(self.status.share),
+            _ if share < stored.share => CommandKind::SetShare(share),
             _ => return None,
         };
         let is_back = kind == CommandKind::RollBack;

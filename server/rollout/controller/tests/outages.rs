@@ -30,7 +30,10 @@ pub(super) struct World {
 impl World {
     /// A rollout whose candidate has answered for a while.
     async fn new() -> Self {
-        let rig = Rig::new().await;
+        Self::over(Rig::new().await).await
+    }
+
+    async fn over(rig: Rig) -> Self {
         rig.controller.tick().await;
         let started = rig
             .controller
@@ -118,6 +121,30 @@ async fn an_outage_is_waited_for_and_the_same_stage_goes_on() {
     assert!(world.rig.actions().ends_with(&["held", "resumed"]));
     let replay = world.rig.replay(&world.id).await;
     assert!(replay.is_identical, "{replay:?}");
+}
+
+/// The world: who leads is cut off from its database and from the candidate, and another one leads meanwhile.
+#[tokio::test]
+async fn an_outage_that_could_not_be_stored_is_no_smaller_share_for_all() {
+    let rig = Rig::over(MemoryStore::shared(), Clock::default()).await;
+    let world = World::over(rig).await;
+    let rig = &world.rig;
+    let other = Rig::over(rig.store.another(), rig.clock.another()).await;
+    other.controller.tick().await;
+    rig.store.1.cut();
+    assert_eq!(world.fail().await, OUTAGE);
+    rig.store.forget_holder();
+    other.controller.tick().await;
+    assert!(other.controller.leads());
+    rig.store.1.mend();
+    // It hears that it leads no more, and then follows.
+    for _ in 0..2 {
+        rig.controller.tick().await;
+    }
+    assert!(!rig.controller.leads());
+    let lost = rig.controller.take_lost();
+    assert!(lost.is_empty(), "nobody would take it back: {lost:?}");
+    assert_eq!(rig.serves(), 0.0, "until the other one has judged it");
 }
 
 #[tokio::test]
