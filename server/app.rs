@@ -114,7 +114,21 @@ impl App {
         // Until the last event is stored: it lives for as long as it has some.
         areas.replicas.listens(introduction::name(&listener));
         recording.spawn(areas.replicas.clone().run(recording.stopping()));
-        recording.spawn(areas.controller.clone().run(recording.stopping()));
+        // Changes are handed over, and done where this process leads, until all calls are over; and the controller stores
+        // what came of the last one.
+        let handing = areas.storage.is_shared().then(|| {
+            let fleet = areas.fleet.clone();
+            recording.spawn(fleet.run(self.registry.clone(), recording.stopping()))
+        });
+        let stopping = recording.stopping();
+        let handed_over = async move {
+            stopping.await;
+            if let Some(handing) = handing {
+                // What it ran into is told there.
+                let _ = handing.await;
+            }
+        };
+        recording.spawn(areas.controller.clone().run(handed_over));
         recording.spawn(areas.live.clone().run(recording.stopping()));
         if let Some(moves) = &areas.moves {
             recording.spawn(moves.clone().run(recording.stopping()));
@@ -179,10 +193,6 @@ impl App {
                 areas.controller.holder().to_owned(),
                 areas.tasks.stopping(),
             ));
-            let fleet = areas.fleet.clone();
-            areas
-                .tasks
-                .spawn(fleet.run(self.registry.clone(), areas.tasks.stopping()));
         }
         let leader = areas.controller.clone();
         areas.dispatcher.start(&areas.tasks, move || leader.leads());

@@ -160,16 +160,20 @@ impl Fleet {
                     }
                     Err(_) => {}
                 }
-                sleep(if leads { LOOK } else { LATER }).await;
+                if leads { LOOK } else { LATER }
             };
             let mut round = pin!(round);
-            tokio::select! {
+            let pause = tokio::select! {
                 () = &mut stopping => {
                     // Who has taken a command answers it, or gives it back to the next that leads.
                     let _ = timeout(LAST_PATIENCE, round).await;
                     return;
                 }
-                () = &mut round => {}
+                pause = &mut round => pause,
+            };
+            tokio::select! {
+                () = &mut stopping => return,
+                () = sleep(pause) => {}
             }
         }
     }
