@@ -142,7 +142,11 @@ impl Controller {
         let is_one = found.all(|it| !it.status.id.starts_with(&id));
         let lowers = is_back || share < rollout.status.share;
         let is_newest = rollout.status.version == command.based_on;
-        if !is_one || !rollout.is_live() || !is_newest || !lowers {
+        // One that is complete goes on deciding, and can be rolled back until it is let go.
+        let status = &rollout.status;
+        let is_complete = status.state == State::Completed && status.released_at.is_none();
+        let decides = rollout.is_live() || is_back && is_complete;
+        if !is_one || !decides || !is_newest || !lowers {
             return None;
         }
         rollout.cap_with(Cap {

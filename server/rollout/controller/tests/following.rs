@@ -377,6 +377,27 @@ async fn a_rollback_that_is_refused_while_somebody_waits_is_in_force_no_more() {
 }
 
 #[tokio::test]
+async fn a_rollback_of_one_that_is_complete_is_in_force_where_it_is_asked() {
+    let (first, second) = two().await;
+    let id = first.started().await.id;
+    for version in 1..=3 {
+        let done = first.steer(&id, version, "go on", CommandKind::Advance);
+        done.await.expect("changed");
+    }
+    assert_eq!(first.status(&id).await.state, State::Completed);
+    second.second(0, |_| false).await;
+    assert_eq!(second.serves(), 100.0);
+    let back = command(&id, 4, "a bad one", CommandKind::RollBack);
+    let asked = second.controller.cap(back).expect("it decides");
+    assert_eq!(second.serves(), 0.0);
+    let back = first.steer(&id, 4, "a bad one", CommandKind::RollBack);
+    back.await.expect("rolled back");
+    second.second(0, |_| false).await;
+    assert!(second.controller.lift(&asked, 4));
+    assert_eq!(second.serves(), 0.0);
+}
+
+#[tokio::test]
 async fn while_the_database_is_away_each_takes_a_failing_candidate_from_its_own_users() {
     let (first, second) = two().await;
     let id = first.started().await.id;
