@@ -18,7 +18,10 @@ async fn whoever_has_other_settings_is_named_and_one_with_another_salt_does_not_
     let refused = refused.expect("it does not serve").unwrap();
     assert!(!refused.status.success());
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(said.contains("has another ASSIGNMENT_SALT than"), "{said}");
+    assert!(
+        said.contains("has another ASSIGNMENT_SALT, OPENROUTER_ROLLOUT_PERCENTAGE than"),
+        "{said}"
+    );
     let by_settings = "SELECT COUNT(*) FROM flag_audit WHERE actor = 'settings'";
     let changed = fleet.number(by_settings).await;
     assert_eq!(changed, 0, "nor does it move the share of those that serve");
