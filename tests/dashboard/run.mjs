@@ -18,7 +18,11 @@ const world = new World(binary, await freePort());
 let passed = 0;
 const test = async (fact, run) => {
   const began = performance.now();
-  await run();
+  try {
+    await run();
+  } catch (error) {
+    throw new Error(`not ok: ${fact} (${Math.round(performance.now() - began)} ms)`, { cause: error });
+  }
   passed += 1;
   console.log(`ok ${fact} (${Math.round(performance.now() - began)} ms)`);
 };
@@ -127,7 +131,8 @@ const picturesOf = async (page, all) => {
 
 try {
   world.admin('rollout', 'start', 'plan.toml', '--reason', 'release 41, GLM 4.5 Air');
-  const driving = world.drive(3);
+  // Few, so that the candidate is not held before it is advanced.
+  const driving = world.drive(3, 30);
   let page;
   await test('a one-time link signs in, by the keyboard, and its secret leaves the address', async () => {
     page = await signedIn();
@@ -511,10 +516,16 @@ try {
   console.log('ok no error on a console, no violated policy, no request to another origin');
   console.log(`${passed} passed, 0 failed`);
 } catch (error) {
-  console.error(error);
   console.error(fs.readFileSync(path.join(world.folder, 'server.log'), 'utf8').slice(-3000));
-  for (const context of browser.contexts()) for (const tab of context.pages()) await tab.screenshot({ path: path.join(world.folder, 'failed.png') }).catch(() => {});
-  console.error(wrongs, `a picture is in ${world.folder}`);
+  const tabs = browser.contexts().flatMap((context) => context.pages());
+  for (const [n, tab] of tabs.entries()) {
+    await tab.screenshot({ path: path.join(world.folder, `failed-${n}.png`) }).catch(() => {});
+    console.error(`-- tab ${n}: ${tab.url()}\n${await tab.locator('body').ariaSnapshot({ timeout: 1000 }).catch(String)}`.slice(0, 2000));
+  }
+  console.error(wrongs, `pictures are in ${world.folder}`);
+  // Last, as the last lines are what is read first.
+  console.error(error);
+  console.error(`${passed} passed, 1 failed: ${error.message}`);
   process.exitCode = 1;
 } finally {
   await browser.close();
