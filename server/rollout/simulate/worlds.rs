@@ -5,6 +5,7 @@
 //! as well. docs/statistics.md, "Whole rollouts", says what each world is, and what was expected of it before it was run.
 
 mod answers;
+mod attack;
 mod away;
 mod case;
 mod course;
@@ -67,6 +68,7 @@ pub fn run(options: &Options, progress: &(dyn Fn(Progress) + Sync)) -> anyhow::R
         .iter()
         .chain(unseen::ALL)
         .chain(shapes::ALL)
+        .chain(attack::ALL)
         .filter(|case| case.is_unseen == options.unseen)
         .filter(|case| {
             let only = options.only.as_deref();
@@ -270,7 +272,8 @@ mod tests {
 
     #[test]
     fn every_world_has_a_name_of_its_own() {
-        let cases = known::ALL.iter().chain(unseen::ALL).chain(shapes::ALL);
+        let cases = [known::ALL, unseen::ALL, shapes::ALL, attack::ALL];
+        let cases = cases.into_iter().flatten();
         let mut names: Vec<_> = cases.map(|case| case.name).collect();
         let count = names.len();
         names.sort_unstable();

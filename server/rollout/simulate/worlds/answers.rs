@@ -211,6 +211,16 @@ impl Models {
             Oddity::ControlDecays if arm == 0 => {
                 error_rate *= 1.0 + 2.0 * (at_ms / DAY / 10.0).clamp(0.0, 1.0);
             }
+            Oddity::Drip if is_bad => ratio = 1.0 + 0.25 * at_ms / DAY,
+            Oddity::Job => {
+                self.recent[arm].retain(|then| at_ms - *then < MINUTE);
+                if self.recent[arm].len() >= 20 {
+                    refused = Some(FaultKind::ProviderRateLimited);
+                } else {
+                    self.recent[arm].push(at_ms);
+                }
+            }
+            Oddity::Regions if is_bad && user.key.is_multiple_of(2) => slower = 1.0 / slower,
             Oddity::Half if is_bad => (error_rate, ratio) = (0.5, 1.0),
             Oddity::BrownOut if self.is_away(arm, at_ms) => {
                 (error_rate, ratio) = (2.0 / 3.0, 1.0);

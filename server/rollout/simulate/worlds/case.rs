@@ -1,5 +1,7 @@
 //! What a world is: who asks, what happens to them, and what is expected of the rollout.
 
+use super::HOUR;
+
 /// A team, and the plan that ships for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Team {
@@ -101,6 +103,14 @@ pub(super) enum Oddity {
     Merged,
     /// Control's errors grow from 2 to 6 % over ten days.
     ControlDecays,
+    /// A worse candidate fails a quarter more of control's errors more often each day.
+    Drip,
+    /// Each night at 3 h a job of one user sends 300 requests in ten minutes; a provider takes 20 a minute, from whomever.
+    Job,
+    /// A worse candidate is so many times slower for half of the users, and as much faster for the others.
+    Regions,
+    /// The server's clock goes an hour forward in the second night, and back in the third.
+    ClockJumps,
 }
 
 /// What was expected before it was run.
@@ -166,6 +176,15 @@ pub(super) const M: Case = Case {
 };
 
 impl Case {
+    /// How far the server's clock is ahead, in milliseconds.
+    pub(super) fn clock_ahead_ms(&self, at_ms: f64) -> f64 {
+        let is_ahead = (41.0 * HOUR..65.0 * HOUR).contains(&at_ms);
+        match self.oddity {
+            Oddity::ClockJumps if is_ahead => HOUR,
+            _ => 0.0,
+        }
+    }
+
     pub(super) const fn plan(&self) -> &'static str {
         match self.team {
             Team::Small => "small",

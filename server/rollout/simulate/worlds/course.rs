@@ -113,7 +113,7 @@ pub(super) fn run(case: Case, plan: Plan, mut random: Random) -> Seen {
     let mut people = People::draw(case, &mut random);
     let mut models = Models::draw(case, &mut random);
     let strata = history(&mut people, &mut models, &mut random);
-    let start = moment(0.0);
+    let start = moment(&case, 0.0);
     let ids = std::sync::Mutex::new(Random::new(random.next(), 0, 0));
     let world = World::new(
         move || start,
@@ -211,13 +211,18 @@ fn ask_again(people: &mut People, request: &Request, answer: &Answer, random: &m
     });
 }
 
-fn wall(at_ms: f64) -> DateTime<Utc> {
-    DateTime::from_timestamp_millis(BEGIN_MS + at_ms as i64).unwrap_or_default()
+/// Milliseconds since 1970 by the server's clock.
+fn stamp(case: &Case, at_ms: f64) -> i64 {
+    BEGIN_MS + (at_ms + case.clock_ahead_ms(at_ms)) as i64
 }
 
-fn moment(at_ms: f64) -> Moment {
+fn wall(case: &Case, at_ms: f64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(stamp(case, at_ms)).unwrap_or_default()
+}
+
+fn moment(case: &Case, at_ms: f64) -> Moment {
     Moment {
-        wall: wall(at_ms),
+        wall: wall(case, at_ms),
         monotonic: Duration::from_millis(at_ms as u64),
     }
 }
@@ -281,7 +286,7 @@ impl Course {
     }
 
     fn look(&mut self, at_ms: f64) -> bool {
-        let action = self.rollout.look(moment(at_ms), &self.world);
+        let action = self.rollout.look(moment(&self.case, at_ms), &self.world);
         self.write_owed();
         action.is_some()
     }
@@ -320,12 +325,12 @@ impl Course {
         }
         let mut event = self.event(&user, variant, &answer);
         let end_ms = request.at_ms + answer.latency_ms;
-        event.at_ms = BEGIN_MS + end_ms as i64;
+        event.at_ms = stamp(&self.case, end_ms);
         let waited_ms = answer.first_words_ms.unwrap_or(answer.latency_ms);
         let late_ms = self.rollout.ledger.late_after_ms();
         if let Some(late_ms) = late_ms.filter(|late_ms| waited_ms > *late_ms) {
             let at_ms = request.at_ms + late_ms;
-            let open = event.late(BEGIN_MS + at_ms as i64, late_ms);
+            let open = event.late(stamp(&self.case, at_ms), late_ms);
             self.pending.push(Reverse(Pending { at_ms, event: open }));
             event.was_open = true;
         }
@@ -361,7 +366,7 @@ impl Course {
     fn tick(&mut self, at_ms: f64, passed_ms: f64) {
         if let Some(outage) = &mut self.rollout.status.outage {
             let is_answered = self.models.answers_probe(at_ms, &mut self.random);
-            outage.probed(Some(is_answered), wall(at_ms));
+            outage.probed(Some(is_answered), wall(&self.case, at_ms));
         }
         if matches!(self.rollout.status.state, State::Holding { .. }) {
             self.seen.hours_held += passed_ms / HOUR;
@@ -370,7 +375,9 @@ impl Course {
             return;
         }
         let passed = Duration::from_millis(passed_ms as u64);
-        let transition = self.rollout.step(passed, moment(at_ms), &self.world);
+        let transition = self
+            .rollout
+            .step(passed, moment(&self.case, at_ms), &self.world);
         let alerts = std::mem::take(&mut self.rollout.alerts);
         self.tell(&alerts);
         if let Some(transition) = transition {
@@ -446,8 +453,8 @@ impl Course {
 
     /// A person's change; one that is refused changes nothing.
     fn command(&mut self, kind: CommandKind, at_ms: f64) {
-        let finding = || self.rollout.judge(wall(at_ms)).0;
-        let Ok(turn) = self.rollout.answer(kind, wall(at_ms), finding) else {
+        let finding = || self.rollout.judge(wall(&self.case, at_ms)).0;
+        let Ok(turn) = self.rollout.answer(kind, wall(&self.case, at_ms), finding) else {
             return;
         };
         let by = Author {
@@ -455,10 +462,13 @@ impl Course {
             reason: "simulated",
         };
         if turn.lowers(self.rollout.status.share) {
-            self.rollout.lower(turn, by, moment(at_ms), &self.world);
+            self.rollout
+                .lower(turn, by, moment(&self.case, at_ms), &self.world);
             self.write_owed();
         } else {
-            let transition = self.rollout.turn(turn, by, moment(at_ms), &self.world);
+            let transition = self
+                .rollout
+                .turn(turn, by, moment(&self.case, at_ms), &self.world);
             self.take(transition);
         }
     }

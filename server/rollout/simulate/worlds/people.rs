@@ -13,6 +13,10 @@ use super::{
 
 /// How often all ask within a stretch of this length is even.
 const STRETCH: f64 = 20.0 * MINUTE;
+/// A night's job: so many requests, one so long after the other. The rollout begins at 10 h, the job at 3 h.
+const JOB: u32 = 300;
+const JOB_EVERY: f64 = 2_000.0;
+const JOB_BEGINS: f64 = -7.0 * HOUR;
 
 #[derive(Clone, Copy)]
 pub(super) struct User {
@@ -104,7 +108,22 @@ impl People {
             people.add_script(0.002, !is_new, random);
             people.script_ms = Some(people.now_ms);
         }
+        people.add_jobs(-6..1);
         people
+    }
+
+    /// Sends the jobs of these nights; all are the first user's.
+    fn add_jobs(&mut self, days: std::ops::Range<i32>) {
+        if self.case.oddity != Oddity::Job {
+            return;
+        }
+        let request = self.request(0);
+        for day in days {
+            let from_ms = f64::from(day) * DAY + JOB_BEGINS;
+            let each = (0..JOB).map(|number| from_ms + f64::from(number) * JOB_EVERY);
+            let requests = each.map(|at_ms| Request { at_ms, ..request });
+            self.queue.extend(requests.map(Reverse));
+        }
     }
 
     fn add_script(&mut self, error_rate: f64, is_known: bool, random: &mut Random) {
@@ -165,6 +184,7 @@ impl People {
         self.queue.clear();
         self.now_ms = 0.0;
         self.script_ms = self.script_ms.map(|_| 0.0);
+        self.add_jobs(1..self.case.days.ceil() as i32 + 1);
     }
 
     /// The next request.
