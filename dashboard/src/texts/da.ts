@@ -79,7 +79,7 @@ export const da: Texts = {
       last: (soak) => `dette er det sidste trin; det observeres ${soak} endnu.`,
       watch: (share, at) => `udrulningen er fastfrosset, og ${share} af brugerne bliver på kandidaten. Den går videre af sig selv, når evidensen er klar igen, og tager alle tilbage, når den når ${at}.`,
       hold: (at) => `ingen flere får kandidaten. Ved ${at} tages alle tilbage; du må gøre det nu.`,
-      outage: 'serveren stiller selv kandidaten små spørgsmål. Den kommer igen, når den har svaret på dem et stykke tid; det femte nedbrud inden for planens tid tager den tilbage for altid, og det gør prøver, der fejler for længe, også.',
+      outage: 'serveren stiller selv kandidaten små spørgsmål. Den kommer igen, når den har svaret på dem et stykke tid; for mange nedbrud inden for planens tid tager den tilbage for altid, og det gør prøver, der fejler for længe, også.',
       'both-failing': 'andelen bliver, til kontrol er rask igen.', 'no-traffic': 'andelen bliver. Se på det, der står foran serveren.',
       account: 'andelen bliver, til udbyderen har taget imod forespørgsler i fem minutter.',
       'sample-ratio': 'andelen bliver. Noget foran serveren behandler de to sider forskelligt.',

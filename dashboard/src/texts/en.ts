@@ -78,7 +78,7 @@ export const en = {
       last: (soak: string) => `this is the last stage; it is watched for ${soak} more.`,
       watch: (share: string, at: string) => `the ramp is frozen, and ${share} of users stay on the candidate. It goes on by itself when the evidence is clear again, and takes everybody back when it reaches ${at}.`,
       hold: (at: string) => `nobody more gets the candidate. At ${at} everybody is taken back; you may do it now.`,
-      outage: 'the server asks the candidate small questions of its own. It comes back when it has answered them for a while; the fifth outage within the plan’s period takes it back for good, and so do probes that fail for too long.',
+      outage: 'the server asks the candidate small questions of its own. It comes back when it has answered them for a while; too many outages within the plan’s period take it back for good, and so do probes that fail for too long.',
       'both-failing': 'the share stays until control recovers.', 'no-traffic': 'the share stays. Look at what is in front of the server.',
       account: 'the share stays until the provider has taken requests for five minutes.',
       'sample-ratio': 'the share stays. Something in front of the server treats the two sides differently.',
