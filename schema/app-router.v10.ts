@@ -2245,7 +2245,7 @@ export interface Outage {
   since: Date;
   /** The share that it comes back to. */
   share: Percent;
-  /** Milliseconds for which the candidate has answered probes, since two in a row were last not answered. */
+  /** Milliseconds for which the candidate has answered probes, since one failed and the next was not answered either. */
   calmMs: number;
   /** Milliseconds for which it has not, in all. */
   failingMs: number;

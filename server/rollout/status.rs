@@ -82,7 +82,7 @@ pub struct Outage {
     pub since: DateTime<Utc>,
     /// The share that it comes back to.
     pub share: Percent,
-    /// Milliseconds for which the candidate has answered probes, since two in a row were last not answered.
+    /// Milliseconds for which the candidate has answered probes, since one failed and the next was not answered either.
     pub calm_ms: u64,
     /// Milliseconds for which it has not, in all.
     pub failing_ms: u64,
@@ -115,10 +115,11 @@ impl Outage {
         }
     }
 
-    /// Takes note of a probe; `None` is one that could not be made, which tells nothing.
+    /// Takes note of a probe; `None` is one that could not be made, which tells nothing. One that fails is chance only if
+    /// the next one is answered.
     pub fn probed(&mut self, is_answered: Option<bool>, at: DateTime<Utc>) {
         let is_failing = self.probe.is_some_and(|it| !it.is_answered);
-        if is_answered == Some(false) && is_failing {
+        if is_answered != Some(true) && is_failing {
             self.calm_ms = 0;
         }
         self.probe = is_answered.map(|is_answered| Probe {
@@ -406,5 +407,28 @@ mod tests {
         assert_eq!(outage.failing_ms, 2_000, "nothing could be asked");
         outage.probed(Some(true), at(3_606));
         assert_eq!(outage.failing_ms, 2_000, "in all");
+    }
+
+    #[test]
+    fn failures_with_probes_between_that_cannot_be_made_are_failures_in_a_row() {
+        let at = |second: i64| moment(1_000_000_000 + 1_000 * second, 0).wall;
+        let answered = Some(true);
+        let failed = Some(false);
+        for (next, calm_ms) in [
+            (&[failed, answered][..], 2_000),
+            (&[None, answered], 2_000),
+            (&[failed, failed, answered], 1_000),
+            (&[failed, None, failed, None, answered], 1_000),
+            (&[failed, None, answered], 1_000),
+        ] {
+            let mut outage = Outage::new(at(0), Percent::ZERO);
+            outage.probed(answered, at(0));
+            outage.wait(1_000, at(1));
+            for probe in next {
+                outage.probed(*probe, at(1));
+            }
+            outage.wait(1_000, at(2));
+            assert_eq!(outage.calm_ms, calm_ms, "{next:?}");
+        }
     }
 }
