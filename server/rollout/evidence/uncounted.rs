@@ -151,7 +151,7 @@ impl Uncounted {
         let differs = self.differ.fold(arm, observation.subject, kind, share);
         let has_moved = is_silent || differs;
         if has_moved && self.proven.is_none() {
-            self.proven = self.signal(share, at_ms);
+            self.proven = self.signal(share);
         }
         has_moved
     }
@@ -185,8 +185,13 @@ impl Uncounted {
         self.proven
     }
 
-    fn signal(&self, share: Percent, at_ms: i64) -> Option<Signal> {
-        if self.silence.is_proven(share, at_ms) {
+    /// Whether for a day all attempts were the candidate's, and none had a good answer.
+    pub(super) fn is_alone(&self) -> bool {
+        self.silence.is_alone()
+    }
+
+    fn signal(&self, share: Percent) -> Option<Signal> {
+        if self.silence.is_proven(share) {
             Some(Signal::NoAnswers)
         } else if self.differ.is_in_candidate_alone() && self.silence.control_answers() {
             Some(Signal::Uncounted)
@@ -212,7 +217,7 @@ impl Uncounted {
             control_attempts: self.attempts.control,
             candidate_attempts: self.attempts.candidate,
             without_answer: self.silence.attempts(),
-            is_alone: self.silence.is_alone(now_ms),
+            is_alone: self.is_alone(),
             kinds: kinds.collect(),
             differs: self.differ.found(),
             account: self.account.under_way(now_ms),

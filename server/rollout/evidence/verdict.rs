@@ -283,9 +283,9 @@ fn judged(evidence: &Evidence) -> f64 {
 }
 
 /// Whether for a day only the candidate was asked.
-fn is_alone(evidence: &Evidence, now_ms: i64) -> bool {
+fn is_alone(evidence: &Evidence) -> bool {
     let uncounted = evidence.uncounted.as_ref();
-    uncounted.is_some_and(|it| it.evidence(now_ms).is_alone)
+    uncounted.is_some_and(Uncounted::is_alone)
 }
 
 fn sample_ratio(evidence: &Evidence) -> SampleRatio {
@@ -323,7 +323,7 @@ fn level(
             Signal::Worse => "the candidate is worse than the margin tolerates",
             Signal::Crash => "the candidate fails more often than control",
             Signal::AbsoluteLimit => "the candidate fails more than ever allowed, control does not",
-            Signal::NoAnswers if is_alone(evidence, now_ms) => {
+            Signal::NoAnswers if is_alone(evidence) => {
                 "the candidate gives no good answer, and for a day nobody asked control"
             }
             Signal::NoAnswers => "the candidate gives no good answer, control does",

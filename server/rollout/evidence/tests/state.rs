@@ -12,6 +12,27 @@ fn looking_changes_nothing() {
     assert_eq!(evidence, before);
 }
 
+#[test]
+fn why_it_was_taken_back_is_the_same_days_after() {
+    let mut evidence = Evidence::new(&EvidencePlan::default(), Strata::default(), BEGIN);
+    let mut last_ms = 0;
+    for number in 0..30 {
+        last_ms = 1_000 * i64::from(number);
+        evidence.fold(&request(last_ms, 7, false, false), share(50.0));
+        let mut refused = request(last_ms, 8, true, true);
+        refused.end = End::Uncounted(Kind::Refused);
+        evidence.fold(&refused, share(50.0));
+    }
+    let then = evidence.verdict(BEGIN + last_ms);
+    assert_eq!(then.cause, Some(Signal::NoAnswers));
+    assert!(then.why.ends_with("control does"), "{}", then.why);
+    // Nobody asks any more.
+    let later = evidence.verdict(BEGIN + last_ms + 72 * HOUR_MS);
+    assert_eq!(later.why, then.why);
+    let is_alone = |it: Verdict| it.uncounted.is_some_and(|it| it.is_alone);
+    assert!(!is_alone(then) && !is_alone(later));
+}
+
 /// As many users with a week in which some failed, were slow and got bad answers.
 fn many(users: u64) -> Strata {
     Strata::new((0..users).map(|n| {

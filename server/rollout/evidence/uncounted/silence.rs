@@ -143,11 +143,11 @@ impl Silence {
     }
 
     /// Whether the candidate gives no answer, and control does.
-    pub(super) fn is_proven(&self, share: Percent, at_ms: i64) -> bool {
+    pub(super) fn is_proven(&self, share: Percent) -> bool {
         if self.attempts < ENOUGH || self.users.iter().any(|user| !user.in_run) {
             return false;
         }
-        if self.attempts >= ENOUGH_ALONE && self.is_alone(at_ms) && self.control_answers() {
+        if self.attempts >= ENOUGH_ALONE && self.is_alone() && self.control_answers() {
             return true;
         }
         let [good, other] = self.control;
@@ -164,10 +164,12 @@ impl Silence {
         share.get() >= NEARLY_ALL && is_long && other == 0 && self.control_answers()
     }
 
-    /// Whether for a day all attempts were the candidate's, and failed.
-    pub(super) fn is_alone(&self, at_ms: i64) -> bool {
-        let is_long = |since: i64| at_ms.saturating_sub(since) >= DAY_MS;
-        self.alone_since_ms.is_some_and(is_long)
+    /// Whether from the first to the last attempt of a day all were the candidate's, and failed. That time passes in which
+    /// nobody asks either side says nothing.
+    pub(super) fn is_alone(&self) -> bool {
+        let last_ms = self.users.first().map(|newest| newest.at_ms);
+        let times = self.alone_since_ms.zip(last_ms);
+        times.is_some_and(|(since, last)| last.saturating_sub(since) >= DAY_MS)
     }
 
     /// Whether most of control's last attempts were good, if there were any.
@@ -224,11 +226,11 @@ mod tests {
     fn twenty_attempts_without_an_answer_are_enough_and_nineteen_are_not() {
         for users in 1..=4 {
             assert!(
-                !after(silent(19, users)).is_proven(share(10.0), 0),
+                !after(silent(19, users)).is_proven(share(10.0)),
                 "{users} users"
             );
             assert!(
-                after(silent(20, users)).is_proven(share(10.0), 0),
+                after(silent(20, users)).is_proven(share(10.0)),
                 "{users} users"
             );
         }
@@ -238,7 +240,7 @@ mod tests {
     fn one_user_who_is_never_answered_says_nothing_where_there_are_others() {
         let others = (0..10).map(|user| (Candidate, 100 + user, true));
         let after = after(others.chain(silent(1_000, 1)));
-        assert!(!after.is_proven(share(10.0), 0), "a script that repeats");
+        assert!(!after.is_proven(share(10.0)), "a script that repeats");
     }
 
     #[test]
@@ -246,15 +248,15 @@ mod tests {
         let attempts = silent(19, 4)
             .chain([(Candidate, 7, true)])
             .chain(silent(19, 4));
-        assert!(!after(attempts).is_proven(share(10.0), 0));
+        assert!(!after(attempts).is_proven(share(10.0)));
     }
 
     #[test]
     fn a_control_that_fails_as_well_blames_nobody() {
         let attempts = (0..200).map(|n| (by_turns(n), (n % 9) as u64, false));
-        assert!(!after(attempts).is_proven(share(50.0), 0));
+        assert!(!after(attempts).is_proven(share(50.0)));
         let mostly = (0..200).map(|n| (by_turns(n), (n % 9) as u64, n % 2 == 0 && n % 10 == 0));
-        assert!(!after(mostly).is_proven(share(50.0), 0));
+        assert!(!after(mostly).is_proven(share(50.0)));
     }
 
     #[test]
@@ -270,11 +272,11 @@ mod tests {
         ];
         for (attempts, percent, proven) in cases {
             let silence = after(known().chain(candidate(attempts)));
-            assert_eq!(silence.is_proven(share(percent), 0), proven, "{percent} %");
+            assert_eq!(silence.is_proven(share(percent)), proven, "{percent} %");
         }
         let failing = (0..20).map(|user| (Control, user, false));
         let silence = after(failing.chain(candidate(100)));
-        assert!(!silence.is_proven(share(99.0), 0), "control failed at last");
+        assert!(!silence.is_proven(share(99.0)), "control failed at last");
     }
 
     #[test]
@@ -287,7 +289,7 @@ mod tests {
                 }
                 silence.fold(Edition::NEWEST, Candidate, n as u64 % 9, End::Failed, 0);
             }
-            silence.is_proven(share(percent), 0)
+            silence.is_proven(share(percent))
         };
         assert!(run(Edition::Fifth, 3, 95.0));
         assert!(!run(Edition::Fifth, 2, 95.0), "it may have begun after");
@@ -308,7 +310,7 @@ mod tests {
                     silence.fold(edition, Control, 2, end, at_ms);
                 }
             }
-            silence.is_proven(share(50.0), (attempts - 1) * HOUR_MS / 2)
+            silence.is_proven(share(50.0))
         };
         let newest = Edition::NEWEST;
         assert!(hours(newest, 49, None));
@@ -322,8 +324,11 @@ mod tests {
             !hours(newest, 90, Some((3, End::Failed))),
             "and it failed at last"
         );
-        let few = [(Candidate, 1, false); 30];
-        assert!(!after(few).is_proven(share(50.0), 2 * DAY_MS), "too few");
+        let mut few = Silence::new(newest);
+        for n in 0..30 {
+            few.fold(newest, Candidate, 1, End::Failed, n * HOUR_MS);
+        }
+        assert!(few.is_alone() && !few.is_proven(share(50.0)), "too few");
     }
 
     #[test]
@@ -338,21 +343,21 @@ mod tests {
         for (percent, attempts) in [(90.0, 44), (95.0, 90), (98.0, 228), (99.0, 459)] {
             for end in [End::Failed, End::TimedOut] {
                 let short = outage(attempts - 1, end);
-                assert!(!short.is_proven(share(percent), 0), "{percent} %");
+                assert!(!short.is_proven(share(percent)), "{percent} %");
                 let long = outage(attempts, end);
-                assert!(long.is_proven(share(percent), 0), "{percent} %");
+                assert!(long.is_proven(share(percent)), "{percent} %");
             }
         }
         for end in [End::FailedAlone, REFUSED] {
             for percent in [90.0, 99.0] {
-                assert!(!outage(39, end).is_proven(share(percent), 0), "{end:?}");
-                assert!(outage(40, end).is_proven(share(percent), 0), "{end:?}");
+                assert!(!outage(39, end).is_proven(share(percent)), "{end:?}");
+                assert!(outage(40, end).is_proven(share(percent)), "{end:?}");
             }
         }
         let mut seen = outage(458, End::Failed);
         seen.fold(Edition::NEWEST, Control, 1, End::Failed, 10_000);
         seen.fold(Edition::NEWEST, Candidate, 1, End::Failed, 10_000);
-        assert!(!seen.is_proven(share(99.0), 0), "control fails as well");
+        assert!(!seen.is_proven(share(99.0)), "control fails as well");
     }
 
     #[test]
@@ -363,8 +368,8 @@ mod tests {
             silence.fold(Edition::NEWEST, Candidate, 2, REFUSED, 1_000 + n);
             silence.fold(Edition::NEWEST, Control, 3, End::Answered, 1_000 + n);
         }
-        assert!(!silence.is_proven(share(10.0), 0));
+        assert!(!silence.is_proven(share(10.0)));
         silence.fold(Edition::NEWEST, Candidate, 2, REFUSED, PRESENT_MS);
-        assert!(silence.is_proven(share(10.0), 0));
+        assert!(silence.is_proven(share(10.0)));
     }
 }
