@@ -116,7 +116,7 @@ fn one_that_comes_and_goes_is_one_and_none_of_what_is_usual() {
     for minute in 61..=180 {
         outages.see(NEWEST, minute * MINUTE, minute % 8 < 4);
     }
-    assert_eq!(outages.usual.bits, 0, "{:?}", outages.usual);
+    assert_eq!(outages.usual.lost(), 0, "{:?}", outages.usual);
     let now = LastHour::number(180 * MINUTE);
     assert!((now - KEPT + 2..now).all(|it| outages.is_away(it)));
     assert_eq!(outages.away.len(), KEPT as usize);
