@@ -1,9 +1,11 @@
 //! What evidence is held against.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::users;
+use super::{outage::WAITED_FOR, users};
 
 /// What evidence is to be held against; part of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -67,6 +69,27 @@ impl EvidencePlan {
         self.outage_calm_ms.saturating_mul(4)
     }
 
+    /// A sentence where so many outages as are waited for hardly fit into the period: then none is the final one, and a
+    /// candidate that is away again and again comes back each time.
+    pub fn short_outage_period(&self) -> Option<String> {
+        let period_ms = u64::try_from(self.outage_period_ms).unwrap_or_default();
+        // Each is waited for before the next one can come.
+        let least_ms = self.outage_calm_ms.saturating_mul(WAITED_FOR as u64);
+        let is_short = (1..least_ms.saturating_mul(2)).contains(&period_ms);
+        let words = |ms: u64| humantime::format_duration(Duration::from_millis(ms));
+        is_short.then(|| {
+            format!(
+                "`outage_period` is {}, and from the first outage of the candidate to the fifth, which is final, it is {} at \
+                 least, as each is waited for {} (`outage_calm`): a candidate that is away again and again comes back each \
+                 time. Give the plan a longer `outage_period`, such as {}",
+                words(period_ms),
+                words(least_ms),
+                words(self.outage_calm_ms),
+                words(least_ms.saturating_mul(12)),
+            )
+        })
+    }
+
     /// The weights, not negative and summing to 1; the default ones where none is positive.
     pub fn normalised_weights(&self) -> [f64; 5] {
         let weights = self.weights.map(|weight| {
@@ -99,4 +122,35 @@ fn weights<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[f64; 5], D::Er
             [errors, slow, very_slow, feedback, 0.0]
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_into_which_five_outages_hardly_fit_is_warned_of() {
+        const HOUR: i64 = 3_600_000;
+        let warned = |outage_period_ms, outage_calm_ms| {
+            let plan = EvidencePlan {
+                outage_period_ms,
+                outage_calm_ms,
+                ..EvidencePlan::default()
+            };
+            plan.short_outage_period()
+        };
+        let calm = EvidencePlan::default().outage_calm_ms;
+        for hours in [1, 2, 3] {
+            assert!(warned(hours * HOUR, calm).is_some(), "{hours} h");
+        }
+        for hours in [4, 24] {
+            assert_eq!(warned(hours * HOUR, calm), None, "{hours} h");
+        }
+        assert_eq!(warned(0, calm), None, "the first one is final");
+        assert_eq!(warned(HOUR, 60_000), None, "each is waited for a minute");
+        let words = warned(2 * HOUR, calm).expect("a warning");
+        assert!(words.starts_with("`outage_period` is 2h, "), "{words}");
+        assert!(words.contains("waited for 30m (`outage_calm`)"), "{words}");
+        assert!(words.ends_with("such as 1day"), "{words}");
+    }
 }

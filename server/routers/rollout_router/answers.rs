@@ -384,7 +384,12 @@ impl Checked {
                     .into_iter()
                     .chain(openings(&plan))
                     .collect(),
-                warnings: traffic.map_or_else(Vec::new, |traffic| blind(&plan, traffic)),
+                warnings: plan
+                    .evidence
+                    .short_outage_period()
+                    .into_iter()
+                    .chain(traffic.into_iter().flat_map(|it| blind(&plan, it)))
+                    .collect(),
                 plan: Some(plan),
             },
             Err(faults) => Self {
@@ -456,6 +461,24 @@ pub(super) fn changed(kind: CommandKind, status: &Status) -> RolloutState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rollout::plan::Known;
+
+    #[test]
+    fn a_plan_whose_outages_are_hardly_ever_final_is_warned_of_without_any_traffic() {
+        let warnings = |period: &str| {
+            let text = format!(
+                "name = \"p\"\n[evidence]\noutage_period = \"{period}\"\n[[stages]]\nshare = 10\nsoak = \"1h\"\n"
+            );
+            let plan = Plan::parse(&text, "p", &Known::default());
+            let checked = Checked::new(plan, None);
+            assert!(checked.valid, "{:?}", checked.faults);
+            checked.warnings
+        };
+        assert!(warnings("24h").is_empty() && warnings("0s").is_empty());
+        let warned = warnings("2h");
+        assert!(warned[0].contains("comes back each time"), "{warned:?}");
+        assert_eq!(warned.len(), 1);
+    }
 
     #[test]
     fn the_words_of_the_evidence_say_whether_there_is_any() {
