@@ -214,8 +214,11 @@ fn worse() -> Vec<Cell> {
                 ),
             ] {
                 let scenario = Scenario { slower, ..scenario };
+                // The specification has a goal for this one alone; the others are told.
+                let has_goal = (share, slower, name) == (10.0, 1.3, "differ .5");
+                let at_most = if has_goal { 24.0 } else { 168.0 };
                 let name = format!("{share} %, {slower}× slower, {name}, hours");
-                add("G12", name, scenario, Measure::Hours, 168.0, 60);
+                add("G12", name, scenario, Measure::Hours, at_most, 60);
             }
         }
     }
@@ -233,13 +236,13 @@ fn worse() -> Vec<Cell> {
     };
     let name = "10 %, 2× slower, new users, hours".to_owned();
     add("G12h", name, new, Measure::Hours, 168.0, 60);
-    for ratio in [2.0, 5.0] {
+    for (ratio, at_most) in [(2.0, 60.0), (5.0, 4.0)] {
         let scenario = Scenario {
             ratio,
             ..differ(10.0, 0.5)
         };
         let name = format!("10 %, {ratio}× errors, hours");
-        add("G12", name, scenario, Measure::Hours, 168.0, 100);
+        add("G12", name, scenario, Measure::Hours, at_most, 100);
     }
     for (share, most) in [
         (1.0, 4.0),
