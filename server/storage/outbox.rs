@@ -10,15 +10,15 @@ use crate::alerting::{Alert, LONGEST_PAUSE, Outbox, Pending};
 /// Alerts older than this are history: a channel that comes up is not sent them any more.
 pub(super) const DELIVERABLE: TimeDelta = TimeDelta::days(7);
 
-/// An alert as it is stored.
-/// What an [`AlertRow`] has.
+/// What an [`AlertRow`] has; of this table, as a later release may add a column of the same name to one beside it.
 macro_rules! alert {
     () => {
-        "id, at_ms, kind, severity, rollout_id, title, body, details"
+        "alerts.id, alerts.at_ms, alerts.kind, alerts.severity, alerts.rollout_id, alerts.title, alerts.body, alerts.details"
     };
 }
 pub(super) use alert;
 
+/// An alert as it is stored.
 #[derive(sqlx::FromRow)]
 pub(super) struct AlertRow {
     pub(super) id: String,

@@ -7,6 +7,7 @@ use super::{at, database::Database, rollouts::alert};
 on_both!(
     each_channel_is_tracked_alone,
     old_alerts_are_not_sent_to_a_new_channel,
+    a_newer_release_may_give_a_delivery_what_an_alert_has,
 );
 
 async fn each_channel_is_tracked_alone(database: Database) {
@@ -60,4 +61,24 @@ async fn old_alerts_are_not_sent_to_a_new_channel(database: Database) {
     let due = storage.due(&["new".into()], at(8 * DAY), 9).await.unwrap();
     assert_eq!(due.len(), 1);
     assert_eq!(due[0].alert.id, "recent");
+}
+
+async fn a_newer_release_may_give_a_delivery_what_an_alert_has(database: Database) {
+    let storage = &database.storage;
+    storage.enqueue(&alert("a", 0)).await.unwrap();
+    for column in [
+        "id",
+        "at_ms",
+        "kind",
+        "severity",
+        "rollout_id",
+        "title",
+        "body",
+        "details",
+    ] {
+        let add = format!("ALTER TABLE alert_deliveries ADD COLUMN {column} TEXT");
+        database.execute(&add).await.unwrap();
+    }
+    let due = storage.due(&["mail".to_owned()], at(1), 9).await.unwrap();
+    assert_eq!(due.len(), 1);
 }
