@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
@@ -25,7 +25,7 @@ use super::{
 /// How long an answer may take. A slot is sent soon after it was given, or it would count for another minute at the
 /// provider.
 const ANSWER: Duration = Duration::from_secs(1);
-/// How long a call waits for an answer where there is nobody else who could use the account.
+/// The same where there is nobody else who could use the account.
 const ALONE: Duration = Duration::from_millis(500);
 /// How long a call waits for a database that is away: another model may answer it, or whoever asks may come again.
 const AWAY: Duration = Duration::from_secs(6);
@@ -87,8 +87,6 @@ pub(super) struct Said {
     unsaid: Unsaid,
     /// The version that is known of what all have used.
     version: i64,
-    /// When one of them was answered last.
-    heard: Option<Instant>,
 }
 
 impl Default for Said {
@@ -101,7 +99,6 @@ impl Default for Said {
             asked: None,
             unsaid: Unsaid::default(),
             version: 0,
-            heard: None,
         }
     }
 }
@@ -201,33 +198,12 @@ impl Pool {
         ask: &Ask,
         since: &mut Option<Instant>,
     ) -> Result<Option<Taken>, Refused> {
-        let is_alone = keeper.is_alone();
         let began = Instant::now();
-        let asked = *since.get_or_insert(began);
+        let until = ask.deadline.min(*since.get_or_insert(began) + AWAY);
         let tokens = taken.tokens();
-        let patience = async {
-            let until = || match is_alone {
-                true => began + ALONE,
-                false => ask.deadline.min(self.away_from(asked)).max(began + ANSWER),
-            };
-            while Instant::now() < until() {
-                sleep_until(until()).await;
-            }
-        };
-        let given = tokio::select! {
-            biased;
-            given = self.slot(keeper, tokens, ask.priority) => given,
-            () = patience => {
-                // It answers others, so this one waits for its turn and not for a database that is away.
-                let is_heard = self.heard().is_some_and(|it| it.elapsed() <= ANSWER);
-                if is_heard && !is_alone {
-                    return Err(self.refuse(Refused::QUEUE));
-                }
-                self.note_outage::<()>(Err(anyhow::anyhow!("the database does not answer")));
-                Err(Away)
-            }
-        };
-        match given {
+        let slot = self.slot(keeper, tokens, ask.priority);
+        let given = timeout_at(until.max(began + ANSWER), slot).await;
+        match given.unwrap_or(Err(Away)) {
             Ok(Some(grant)) => Ok(Some(taken.given(grant.take()))),
             Ok(None) => {
                 drop(taken);
@@ -239,26 +215,16 @@ impl Pool {
                 sleep(USED_UP).await;
                 Ok(None)
             }
-            Err(Away) if is_alone => Ok(Some(self.use_unasked(taken))),
+            Err(Away) if keeper.is_alone() => Ok(Some(self.use_unasked(taken))),
             Err(Away) => {
                 drop(taken);
-                if Instant::now() + RETRY > ask.deadline.min(self.away_from(asked)) {
+                if Instant::now() + RETRY > until {
                     return Err(self.refuse(Refused::DATABASE));
                 }
                 sleep(RETRY).await;
                 Ok(None)
             }
         }
-    }
-
-    /// When a call that asks since then takes the database for away.
-    fn away_from(&self, asked: Instant) -> Instant {
-        self.heard().map_or(asked, |heard| heard.max(asked)) + AWAY
-    }
-
-    /// When the database answered last.
-    fn heard(&self) -> Option<Instant> {
-        self.state.lock().said.heard
     }
 
     /// A slot of the database's, if it has one. Words are said one after the other; while one is under way, all that want
@@ -324,7 +290,8 @@ impl Pool {
             };
             (word, wants)
         };
-        let given = timeout(ANSWER, keeper.store.say(&self.label, &word)).await;
+        let patience = if keeper.is_alone() { ALONE } else { ANSWER };
+        let given = timeout(patience, keeper.store.say(&self.label, &word)).await;
         let given = given.unwrap_or_else(|_| Err(anyhow::anyhow!("the database does not answer")));
         let Some(given) = self.note_outage(given) else {
             for want in wants {
@@ -336,7 +303,6 @@ impl Pool {
             let mut state = self.state.lock();
             state.said.number += 1;
             state.said.asked = None;
-            state.said.heard = Some(Instant::now());
             // Also where a failover took some words back.
             state.said.version = given.used.version;
         }

@@ -193,6 +193,27 @@ async fn who_is_alone_goes_on_while_the_database_is_away_and_tells_it_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_database_is_not_away_for_calls_and_there_for_looks() {
+    let database = Database::new(1);
+    let (quotas, model) = on(&database).await;
+    quotas.listen(9).await.unwrap();
+    // And forgets it.
+    let is_away = || quotas.accounts["p"].whole.outage.ends();
+    for (takes_ms, expected) in [(400, false), (700, true), (400, false)] {
+        database.takes_ms.store(takes_ms, Ordering::Relaxed);
+        for _ in 0..3 {
+            let calls = join_all((0..2).map(|_| quotas.enter("p", &model, ask(3)))).await;
+            assert_eq!(is_away(), expected, "calls, {takes_ms} ms");
+            for call in calls {
+                call.unwrap().send();
+            }
+            let _ = quotas.listen(9).await;
+            assert_eq!(is_away(), expected, "looks, {takes_ms} ms");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_account_that_comes_back_in_a_catalog_gets_slots_at_once() {
     let database = Database::new(2);
     let (quotas, model) = on(&database).await;
