@@ -143,11 +143,6 @@ impl FaultKind {
         matches!(self.consequences().owner, Owner::Model)
     }
 
-    /// Whether the request was at fault; counts against nobody.
-    pub const fn is_clients_fault(self) -> bool {
-        matches!(self.consequences().owner, Owner::Client)
-    }
-
     /// Whether our account with the provider was at fault, so that all its models are affected.
     pub const fn is_accounts(self) -> bool {
         matches!(self.consequences().owner, Owner::Account)
