@@ -75,6 +75,17 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn whoever_is_silent_is_named_where_the_setting_is_explained() {
+        let settings = include_str!("../../schema/settings.md").lines();
+        let mut rows = settings.filter(|it| it.starts_with("| `LOG_LEVEL`"));
+        let row = rows.next().expect("a row");
+        for quiet in QUIET.split(',') {
+            let name = quiet.split('=').next().unwrap_or_default();
+            assert!(row.contains(&format!("`{name}`")), "{name}: {row}");
+        }
+    }
+
     /// What is logged under these settings.
     fn logged(filter: &str, json: bool) -> String {
         let config = LogConfig {

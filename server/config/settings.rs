@@ -157,7 +157,8 @@ settings! {
         SHUTDOWN_TIMEOUT: SpanFormat = span(1, HOUR), "45s";
     }
     "Log" {
-        /// What is logged, to standard error. The library of HTTP/2 is silent unless it is named: `info,h2=warn`.
+        /// What is logged, to standard error. Libraries say nothing unless they are named: `h2`, `jsonrpsee`, and but for errors
+        /// `sqlx`, which tells of slow statements: `info,h2=warn,sqlx=warn`.
         LOG_LEVEL: LogFilter = LogFilter, "info";
         /// One line of text or one JSON object per entry.
         LOG_FORMAT: OneOf<bool> = OneOf(&[("text", false), ("json", true)]), "text", prod "json";
