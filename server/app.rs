@@ -112,7 +112,9 @@ impl App {
         let areas = self.areas;
         let sandbox_url = areas.sandbox_url().map(str::to_owned);
         // Until the last event is stored: it lives for as long as it has some.
-        areas.replicas.listens(introduction::name(&listener));
+        if let Ok(address) = listener.local_addr() {
+            areas.replicas.listens(introduction::name(address.port()));
+        }
         recording.spawn(areas.replicas.clone().run(recording.stopping()));
         // Changes are handed over, and done where this process leads, until all calls are over; and the controller stores
         // what came of the last one.

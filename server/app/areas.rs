@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{alike, catalog, filling::Filling, models::ModelParts, noted};
+use super::{alike, catalog, filling::Filling, introduction, models::ModelParts, noted};
 use crate::{
     _core::{
         call_limits::CallLimits, clock, feature_flags::FeatureFlags, procedure::Runner,
@@ -122,7 +122,7 @@ impl Areas {
             controller.clone(),
             flags.clone(),
             log.clone(),
-            clock::now(),
+            (introduction::name(config.server.port), clock::now()),
             alike::marks(config, &models, &controller)?,
         );
         // Before this process changes anything by its settings.

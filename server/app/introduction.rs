@@ -4,7 +4,6 @@ use std::{io::Write, net::SocketAddr};
 
 use chrono::Utc;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::net::TcpListener;
 
 use super::{App, sessions};
 use crate::{
@@ -15,13 +14,12 @@ use crate::{
 };
 
 /// What other servers call the one that listens here: its machine and port. In a container the machine is that.
-pub(super) fn name(listener: &TcpListener) -> String {
+pub(super) fn name(port: u16) -> String {
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let machine = match machine.trim() {
         "" => "localhost",
         machine => machine,
     };
-    let port = listener.local_addr().map_or(0, |address| address.port());
     format!("{machine}:{port}")
 }
 

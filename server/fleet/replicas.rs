@@ -10,7 +10,7 @@
 use std::{
     future::Future,
     pin::pin,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -148,6 +148,14 @@ pub trait ReplicaStore: Send + Sync {
     async fn clock_ms(&self) -> anyhow::Result<Option<i64>>;
     /// Says that a process lives. Returns the time.
     async fn say(&self, who: &Introduced, report: &ReplicaReport) -> anyhow::Result<i64>;
+    /// Says so the first time, where `may_join` agrees with who is there, this process not among them. Of several that
+    /// join at once each sees those before it.
+    async fn join(
+        &self,
+        who: &Introduced,
+        report: &ReplicaReport,
+        may_join: &(dyn for<'a> Fn(&'a Roll) -> anyhow::Result<()> + Sync),
+    ) -> anyhow::Result<()>;
     /// Says that a process stops.
     async fn bow_out(&self, holder: &str) -> anyhow::Result<()>;
     /// Who said something within a day.
@@ -165,8 +173,8 @@ pub struct Replicas {
     marks: Box<dyn Fn() -> Marks + Send + Sync>,
     /// What it has otherwise than the one that leads.
     differing: Mutex<Vec<String>>,
-    /// Its machine and port, once it listens.
-    name: OnceLock<String>,
+    /// Its machine and port.
+    name: Mutex<String>,
     ahead: Mutex<Clock>,
     /// What was in force when it spoke last.
     said: Mutex<Vec<ReportedVersion>>,
@@ -180,13 +188,13 @@ struct Clock {
 }
 
 impl Replicas {
-    /// Over a database.
+    /// Over a database, of a process with this name, until it listens at another port, that began then.
     pub fn new(
         store: Arc<dyn ReplicaStore>,
         controller: Arc<Controller>,
         flags: Arc<FeatureFlags>,
         log: Arc<Log>,
-        since: DateTime<Utc>,
+        (name, since): (String, DateTime<Utc>),
         marks: impl Fn() -> Marks + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -198,14 +206,14 @@ impl Replicas {
             since,
             marks: Box::new(marks),
             differing: Mutex::default(),
-            name: OnceLock::new(),
+            name: Mutex::new(name),
             ahead: Mutex::default(),
             said: Mutex::default(),
             outage: FailureEdge::default(),
         })
     }
 
-    /// Looks who is there, before this process serves anybody.
+    /// Looks who is there, and is there from then on, before this process serves anybody.
     ///
     /// # Errors
     ///
@@ -214,7 +222,14 @@ impl Replicas {
         if !self.is_shared {
             return Ok(());
         }
-        let roll = self.roll(self.since).await?;
+        let (who, report) = (self.who(), self.report());
+        self.store
+            .join(&who, &report, &|roll| self.fits(roll))
+            .await
+    }
+
+    /// Refuses processes that live and give users other sides.
+    fn fits(&self, roll: &Roll) -> anyhow::Result<()> {
         let here = self.this(roll.now);
         for other in roll.replicas.iter().filter(|it| it.lives(roll.now)) {
             let differing = alike::differences(&here, other);
@@ -298,8 +313,7 @@ impl Replicas {
 
     /// This process listens here.
     pub fn listens(&self, name: String) {
-        // It does once.
-        let _ = self.name.set(name);
+        *self.name.lock() = name;
     }
 
     /// Resolves when something else is in force than it said.
@@ -313,12 +327,7 @@ impl Replicas {
     }
 
     async fn say(&self) -> anyhow::Result<()> {
-        let who = Introduced {
-            holder: self.controller.holder().to_owned(),
-            name: self.name(),
-            release: env!("CARGO_PKG_VERSION"),
-        };
-        let report = self.report();
+        let (who, report) = (self.who(), self.report());
         self.said.lock().clone_from(&report.in_force);
         let (before_ms, begun) = (clock::machine().timestamp_millis(), Instant::now());
         let told_ms = self.store.say(&who, &report).await?;
@@ -331,8 +340,12 @@ impl Replicas {
         Ok(())
     }
 
-    fn name(&self) -> String {
-        self.name.get().cloned().unwrap_or_default()
+    fn who(&self) -> Introduced {
+        Introduced {
+            holder: self.controller.holder().to_owned(),
+            name: self.name.lock().clone(),
+            release: env!("CARGO_PKG_VERSION"),
+        }
     }
 
     /// What this process has to say.
@@ -352,7 +365,7 @@ impl Replicas {
     fn this(&self, now: DateTime<Utc>) -> Replica {
         Replica {
             holder: self.controller.holder().to_owned(),
-            name: self.name(),
+            name: self.name.lock().clone(),
             release: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.since.trunc_subsecs(3),
             seen_at: now,

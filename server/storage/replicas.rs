@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use sqlx::PgConnection;
 
 use super::{Storage, db::Db, storable, time};
 use crate::fleet::replicas::{Introduced, MOST, Replica, ReplicaReport, ReplicaStore, Roll};
@@ -47,19 +48,23 @@ impl ReplicaStore for Storage {
     }
 
     async fn say(&self, who: &Introduced, report: &ReplicaReport) -> anyhow::Result<i64> {
-        let report = serde_json::to_string(report)?;
-        sqlx::query_scalar(
-            "INSERT INTO replicas (holder, name, release, report) VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (holder) DO UPDATE SET seen_at = clock_timestamp(), report = excluded.report \
-             RETURNING (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT",
-        )
-        .bind(&who.holder)
-        .bind(storable(&who.name))
-        .bind(who.release)
-        .bind(storable(&report))
-        .fetch_one(self.shared()?)
-        .await
-        .context("cannot say that this process lives")
+        say(&mut *self.shared()?.acquire().await?, who, report).await
+    }
+
+    async fn join(
+        &self,
+        who: &Introduced,
+        report: &ReplicaReport,
+        may_join: &(dyn for<'a> Fn(&'a Roll) -> anyhow::Result<()> + Sync),
+    ) -> anyhow::Result<()> {
+        let mut transaction = self.shared()?.begin().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtext('replicas'))")
+            .execute(&mut *transaction)
+            .await
+            .context("cannot wait for others that join")?;
+        may_join(&roll(&mut transaction).await?)?;
+        say(&mut transaction, who, report).await?;
+        Ok(transaction.commit().await?)
     }
 
     async fn bow_out(&self, holder: &str) -> anyhow::Result<()> {
@@ -72,30 +77,53 @@ impl ReplicaStore for Storage {
     }
 
     async fn roll(&self) -> anyhow::Result<Roll> {
-        let pool = self.shared()?;
-        let (now_ms, leader): (i64, Option<String>) = sqlx::query_as(
-            "SELECT now_ms, (SELECT holder FROM leases WHERE name = 'rollouts' AND expires_ms > now_ms) \
-             FROM (SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT AS now_ms) AS clock",
-        )
-        .fetch_one(pool)
-        .await
-        .context("cannot read who leads")?;
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT holder, name, release, (EXTRACT(EPOCH FROM started_at) * 1000)::BIGINT AS started_ms, \
-             (EXTRACT(EPOCH FROM seen_at) * 1000)::BIGINT AS seen_ms, ended_at IS NOT NULL AS has_ended, report \
-             FROM replicas WHERE seen_at > clock_timestamp() - INTERVAL '1 day' \
-             ORDER BY seen_at DESC LIMIT $1",
-        )
-        .bind(MOST as i64)
-        .fetch_all(pool)
-        .await
-        .context("cannot read which processes there are")?;
-        Ok(Roll {
-            now: time(now_ms),
-            leader,
-            replicas: rows.into_iter().map(Replica::from).collect(),
-        })
+        roll(&mut *self.shared()?.acquire().await?).await
     }
+}
+
+async fn say(
+    connection: &mut PgConnection,
+    who: &Introduced,
+    report: &ReplicaReport,
+) -> anyhow::Result<i64> {
+    let report = serde_json::to_string(report)?;
+    sqlx::query_scalar(
+        "INSERT INTO replicas (holder, name, release, report) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (holder) DO UPDATE SET seen_at = clock_timestamp(), name = excluded.name, report = excluded.report \
+         RETURNING (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT",
+    )
+    .bind(&who.holder)
+    .bind(storable(&who.name))
+    .bind(who.release)
+    .bind(storable(&report))
+    .fetch_one(connection)
+    .await
+    .context("cannot say that this process lives")
+}
+
+async fn roll(connection: &mut PgConnection) -> anyhow::Result<Roll> {
+    let (now_ms, leader): (i64, Option<String>) = sqlx::query_as(
+        "SELECT now_ms, (SELECT holder FROM leases WHERE name = 'rollouts' AND expires_ms > now_ms) \
+         FROM (SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT AS now_ms) AS clock",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .context("cannot read who leads")?;
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT holder, name, release, (EXTRACT(EPOCH FROM started_at) * 1000)::BIGINT AS started_ms, \
+         (EXTRACT(EPOCH FROM seen_at) * 1000)::BIGINT AS seen_ms, ended_at IS NOT NULL AS has_ended, report \
+         FROM replicas WHERE seen_at > clock_timestamp() - INTERVAL '1 day' \
+         ORDER BY seen_at DESC LIMIT $1",
+    )
+    .bind(MOST as i64)
+    .fetch_all(connection)
+    .await
+    .context("cannot read which processes there are")?;
+    Ok(Roll {
+        now: time(now_ms),
+        leader,
+        replicas: rows.into_iter().map(Replica::from).collect(),
+    })
 }
 
 impl Storage {

@@ -19,6 +19,7 @@ mod personal;
 mod probe;
 mod read_only;
 mod recorded;
+mod replicas;
 mod restart;
 mod rollouts;
 mod upkeep;
