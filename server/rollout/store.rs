@@ -197,7 +197,11 @@ pub trait RolloutStore: Send + Sync {
     /// All rollouts, the newest first. There may be years of them, so it is their status alone.
     async fn statuses(&self) -> anyhow::Result<Vec<StoredStatus>>;
     /// One rollout, whole.
-    async fn rollout(&self, id: &str) -> anyhow::Result<Option<StoredRollout>>;
+    async fn rollout(&self, id: &str) -> anyhow::Result<Option<StoredRollout>> {
+        Ok(self.rollouts(&[id.to_owned()]).await?.pop())
+    }
+    /// Those of these that there are, whole, in any order.
+    async fn rollouts(&self, ids: &[String]) -> anyhow::Result<Vec<StoredRollout>>;
     /// Writes all of it, or nothing; only where the log ends at the commit's head.
     async fn commit(&self, fence: &Fence, commit: &Commit) -> Result<(), CommitError>;
     /// A rollout's history, oldest first.

@@ -9,6 +9,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use sqlx::QueryBuilder;
 
 use super::{Storage, db::Db, events, failure, postgres, storable, writers::Writers};
 use crate::{
@@ -131,20 +132,28 @@ impl RolloutStore for Storage {
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
-    async fn rollout(&self, id: &str) -> anyhow::Result<Option<StoredRollout>> {
+    async fn rollouts(&self, ids: &[String]) -> anyhow::Result<Vec<StoredRollout>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let read = async {
-            Ok(on!(self.db.read(), pool => sqlx::query_as(
-                "SELECT id, plan, status, version, evidence, event_cursor, is_live FROM rollouts WHERE id = $1",
-            )
-            .bind(storable(id))
-            .fetch_optional(pool)
-            .await)?)
+            Ok(on!(self.db.read(), pool => {
+                let mut query = QueryBuilder::new(
+                    "SELECT id, plan, status, version, evidence, event_cursor, is_live FROM rollouts WHERE id IN (",
+                );
+                let mut list = query.separated(", ");
+                for id in ids {
+                    list.push_bind(storable(id).into_owned());
+                }
+                query.push(")");
+                query.build_query_as().fetch_all(pool).await
+            })?)
         };
-        let row: Option<Row> = self
+        let rows: Vec<Row> = self
             .in_time(read)
             .await
-            .with_context(|| format!("cannot look up rollout `{id}`"))?;
-        row.map(TryInto::try_into).transpose()
+            .with_context(|| format!("cannot look up rollouts {ids:?}"))?;
+        rows.into_iter().map(TryInto::try_into).collect()
     }
 
     /// A commit whose answer was lost may be repeated: what is stored already is left as it is.

@@ -99,12 +99,8 @@ impl Controller {
             let read = inner.rollouts.iter().filter(is_read);
             read.map(|it| it.status.id.clone()).collect()
         };
-        let mut stored = Vec::with_capacity(ids.len());
-        for id in ids {
-            let rollout = self.store.rollout(&id).await?;
-            stored.extend(rollout.map(|it| Rollout::from_stored(&it)).transpose()?);
-        }
-        Ok(stored)
+        let stored = self.store.rollouts(&ids).await?;
+        stored.iter().map(Rollout::from_stored).collect()
     }
 
     /// Tells whoever listens what other processes did.
@@ -225,7 +221,7 @@ impl Controller {
             if inner.followed.is_none() {
                 return Ok(Vec::new());
             }
-            let version = |id: &str| inner.get(id).map_or(0, |it| it.status.version);
+            let version = |id: &str| inner.remembered(id).map_or(0, |it| it.status.version);
             let versions = stored.iter().map(|it| (it, version(&it.status.id)));
             versions.collect()
         };

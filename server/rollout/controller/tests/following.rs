@@ -377,6 +377,24 @@ async fn a_rollback_that_is_refused_while_somebody_waits_is_in_force_no_more() {
 }
 
 #[tokio::test]
+async fn what_may_have_moved_is_read_in_one_question_however_many_rollouts_there_are() {
+    let (first, second) = two().await;
+    // Its end goes on deciding what the newer one does not cover.
+    let of_all = FAST.replace("tasks = [\"chat\"]\n", "");
+    let id = first.started_by(&of_all).await.id;
+    let back = first.steer(&id, 1, "a bad one", CommandKind::RollBack);
+    back.await.expect("rolled back");
+    first.started().await;
+    second.second(0, |_| false).await;
+    assert_eq!(second.controller.inner.lock().rollouts.len(), 2);
+    let before = first.store.0.lock().reads;
+    for _ in 0..6 {
+        second.second(0, |_| false).await;
+    }
+    assert_eq!(first.store.0.lock().reads - before, 1);
+}
+
+#[tokio::test]
 async fn a_rollback_of_one_that_is_complete_is_in_force_where_it_is_asked() {
     let (first, second) = two().await;
     let id = first.started().await.id;
@@ -495,10 +513,14 @@ async fn a_rollback_that_a_standby_lacks_is_made_again_although_a_newer_rollout_
             first.store.forget_holder();
             first = Rig::over(first.store.clone(), first.clock.clone()).await;
         }
+        let mut changes = second.controller.subscribe();
         for _ in 0..6 {
             second.second(0, |_| false).await;
             assert_eq!(second.serves(), 0.0, "the leader died: {leader_dies}");
             first.second(0, |_| false).await;
+        }
+        while let Ok(change) = changes.try_recv() {
+            assert_eq!(change.action.name(), "rolled-back", "all else was told");
         }
         assert_eq!((first.serves(), second.serves()), (0.0, 0.0));
         let made: Vec<_> = first.actions();

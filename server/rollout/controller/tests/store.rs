@@ -55,6 +55,8 @@ pub(super) struct Database {
     starts: usize,
     /// How often all rollouts were listed.
     pub(super) lists: usize,
+    /// How often rollouts were read whole.
+    pub(super) reads: usize,
     /// Commits since the beginning.
     pub(super) commits: usize,
     failures: VecDeque<Option<Failure>>,
@@ -282,13 +284,11 @@ impl RolloutStore for MemoryStore {
         Ok(newest.collect())
     }
 
-    async fn rollout(&self, id: &str) -> anyhow::Result<Option<StoredRollout>> {
-        Ok(self
-            .there()?
-            .rollouts
-            .iter()
-            .find(|it| it.id == id)
-            .cloned())
+    async fn rollouts(&self, ids: &[String]) -> anyhow::Result<Vec<StoredRollout>> {
+        let mut db = self.there()?;
+        db.reads += 1;
+        let rollouts = db.rollouts.iter().filter(|it| ids.contains(&it.id));
+        Ok(rollouts.cloned().collect())
     }
 
     async fn commit(&self, fence: &Fence, commit: &Commit) -> Result<(), CommitError> {
