@@ -248,7 +248,7 @@ impl Fleet {
             if !owed.may_be_heard()
                 && let Some(answer) = self.store.answer(id).await?
             {
-                self.settled(id, &read(&answer));
+                self.settled(id, &read(&answer), false);
             }
         }
         Ok(())
@@ -284,30 +284,20 @@ impl Fleet {
 
     /// A lowering is answered; from the version on that it made, what is stored counts again. Where it was refused, that
     /// is at once if somebody hears it; else it was promised to whoever asked, and is asked for again on whatever
-    /// version is stored. So is a rollback that is not seen to be stored.
-    fn settled(&self, id: &str, answer: &Result<Value, RpcError>) {
-        let (owed, is_only) = {
-            let mut all = self.owed.lock();
-            let Some(owed) = all.remove(id) else {
-                return;
-            };
-            let is_of = |it: &OwedLowering| it.lowering.rollout == owed.lowering.rollout;
-            let is_only = !all.values().any(is_of);
-            (owed, is_only)
+    /// version is stored. So is a rollback that is not seen to be stored. Returns whether it was open until now.
+    fn settled(&self, id: &str, answer: &Result<Value, RpcError>, is_heard: bool) -> bool {
+        let Some(owed) = self.owed.lock().remove(id) else {
+            return false;
         };
         let lowering = &owed.lowering;
         let made = answer.as_ref().ok();
         let made = made.and_then(|status| status["version"].as_i64());
         let is_settled = match made {
-            None if owed.may_be_heard() => {
-                if is_only {
-                    self.controller.let_go(lowering);
-                }
+            None if is_heard => {
+                self.controller.let_go(lowering);
                 true
             }
             None if owed.asked.procedure != LOWERING => false,
-            // What is asked for beside it holds, and lets go of both.
-            _ if !is_only && lowering.kind != CommandKind::RollBack => true,
             _ => {
                 let above = made.map_or(lowering.based_on, |version| version - 1);
                 self.controller.lift(lowering, above)
@@ -317,6 +307,7 @@ impl Fleet {
             let again = OwedLowering::again(owed.lowering);
             self.owed.lock().insert(again.asked.id.clone(), again);
         }
+        true
     }
 
     /// Takes the candidate from users here where a change does that; whether it does.
@@ -401,14 +392,14 @@ impl Leader for Fleet {
         let answer = timeout_at(Instant::now() + patience, self.ask(&asked)).await;
         Some(match answer {
             Ok(Ok(answer)) => {
-                self.settled(&asked.id, &answer);
-                answer
+                let was_open = self.settled(&asked.id, &answer, true);
+                match answer {
+                    // It came late, and is asked for again.
+                    Err(_) if is_lowered && !was_open => Err(in_force_here()),
+                    answer => answer,
+                }
             }
-            _ if is_lowered => Err(RpcError::new(
-                ErrorCode::ServiceUnavailable,
-                "It is in force on this server. On the others it comes into force as soon as one of them \
-                 leads and the database answers",
-            )),
+            _ if is_lowered => Err(in_force_here()),
             Ok(Err(error)) => Err(RpcError::internal(error)),
             Err(_) => Err(RpcError::new(
                 ErrorCode::ServiceUnavailable,
@@ -416,6 +407,15 @@ impl Leader for Fleet {
             )),
         })
     }
+}
+
+/// A lowering that nobody has answered.
+fn in_force_here() -> RpcError {
+    RpcError::new(
+        ErrorCode::ServiceUnavailable,
+        "It is in force on this server. On the others it comes into force as soon as one of them leads and the \
+         database answers",
+    )
 }
 
 /// Does a call of another process in the name of its caller.

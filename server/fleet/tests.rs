@@ -134,7 +134,9 @@ async fn a_rollback_that_is_refused_when_nobody_hears_it_is_asked_for_again() {
 async fn a_rollback_whose_refusal_somebody_hears_is_in_force_no_more() {
     let (rig, commands, fleet, _) = lowered().await;
     let answer = read(&commands.answers.lock()["1"]);
-    fleet.settled("1", &answer);
+    // However late it comes.
+    sleep(UNHEARD * 2).await;
+    assert!(fleet.settled("1", &answer, true));
     assert_eq!((fleet.owed.lock().len(), rig.serves()), (0, 10.0));
 }
 

@@ -60,8 +60,8 @@ pub struct Rollout {
     pub alerts: Vec<Alert>,
     /// Whether it serves what its status says; before, it serves control.
     pub is_open: bool,
-    /// What is served at most, whatever the status says.
-    pub cap: Option<Cap>,
+    /// What is served at most, whatever the status says: one for each lowering in force here alone.
+    pub caps: Vec<Cap>,
     /// Whether nobody gets the candidate here, by what this process alone has seen.
     pub is_guarded: bool,
     /// Whether something must be stored soon.
@@ -72,30 +72,17 @@ pub struct Rollout {
     pub probed_at: Option<Duration>,
 }
 
-/// What a process that follows serves of a rollout at most, until a greater version than this is stored.
+/// What a process serves of a rollout at most, until a greater version than this is stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cap {
-    /// The greatest version that this process has seen.
+    /// Names the lowering that it is of.
+    pub number: u64,
+    /// The greatest version that it holds against.
     pub version: i64,
     /// Users below this share may get the candidate.
     pub share: Percent,
     /// Whether nobody may, as after a rollback.
     pub is_back: bool,
-}
-
-impl Cap {
-    /// Both caps.
-    pub fn and(self, other: Self) -> Self {
-        Self {
-            version: self.version.max(other.version),
-            share: if other.share < self.share {
-                other.share
-            } else {
-                self.share
-            },
-            is_back: self.is_back || other.is_back,
-        }
-    }
 }
 
 /// A change that is in force and not yet stored.
@@ -129,7 +116,7 @@ impl Rollout {
             owed: Vec::new(),
             alerts: Vec::new(),
             is_open: false,
-            cap: None,
+            caps: Vec::new(),
             is_urgent: true,
             stored_at: None,
             probed_at: None,
@@ -173,13 +160,11 @@ impl Rollout {
 
     /// As requests see it: before it is open, and once it is rolled back, control for all.
     pub fn live(&self) -> Arc<LiveRollout> {
-        let cap = self.cap.filter(|it| self.status.version <= it.version);
-        let is_back = self.status.state == State::RolledBack || cap.is_some_and(|it| it.is_back);
+        let caps = || (self.caps.iter()).filter(|it| self.status.version <= it.version);
+        let is_back = self.status.state == State::RolledBack || caps().any(|it| it.is_back);
         let is_serving = self.is_open && !is_back && !self.is_guarded;
-        let share = match cap {
-            Some(cap) if cap.share < self.status.share => cap.share,
-            _ => self.status.share,
-        };
+        let least = |share, cap: &Cap| if cap.share < share { cap.share } else { share };
+        let share = caps().fold(self.status.share, least);
         let list = |ids: &[String]| {
             if is_serving {
                 Plan::subjects(ids)

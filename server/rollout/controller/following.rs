@@ -19,10 +19,9 @@ use crate::{
 pub(super) const LOOK: Duration = Duration::from_millis(200);
 /// After so long evidence is read again, for those who ask this process how a rollout stands.
 const REFRESH: Duration = Duration::from_secs(5);
-/// The version of a cap that keeps a rollback in force until it is seen to be stored, whatever is stored before.
-const UNTIL_SEEN: i64 = i64::MAX;
-/// The version of a cap that keeps what a person asked for in force until it is answered, whatever is stored before.
-const UNTIL_HEARD: i64 = UNTIL_SEEN - 1;
+/// The version of a cap that keeps a smaller share in force until it is answered, and a rollback until it is seen to be
+/// stored, whatever is stored before.
+const UNTIL_SETTLED: i64 = i64::MAX;
 
 /// A lowering that is in force in this process and not stored: a person asked for it here while another process leads, or
 /// it was made here as this one led. It is made whatever was done meanwhile, as somebody may have been told of it.
@@ -32,8 +31,8 @@ pub struct Lowering {
     pub rollout: String,
     /// The version that it is based on.
     pub based_on: i64,
-    /// The version of the cap that keeps it in force here.
-    pub cap: i64,
+    /// Names the cap that keeps it in force here.
+    pub number: u64,
     /// What it was.
     pub kind: CommandKind,
     /// Who did it.
@@ -130,6 +129,7 @@ impl Controller {
         let is_back = command.kind == CommandKind::RollBack;
         let id = command.id.to_ascii_lowercase();
         let mut inner = self.inner.lock();
+        let number = inner.lowerings + 1;
         if inner.is_numbering || id.is_empty() {
             return None;
         }
@@ -145,19 +145,16 @@ impl Controller {
         if !is_one || !decides || !is_newest || !lowers {
             return None;
         }
-        rollout.cap_with(Cap {
-            version: UNTIL_HEARD,
-            share,
-            is_back,
-        });
         let lowering = Lowering {
             rollout: rollout.status.id.clone(),
             based_on: command.based_on,
-            cap: UNTIL_HEARD,
+            number,
             kind: command.kind,
             actor: command.actor,
             reason: command.reason,
         };
+        rollout.caps.push(lowering.cap(UNTIL_SETTLED));
+        inner.lowerings = number;
         self.publish(&inner);
         Some(lowering)
     }
@@ -171,27 +168,20 @@ impl Controller {
     /// The process that leads has answered a lowering that it was handed: what is stored counts again, from a version
     /// above this one on. Not so a rollback that is not seen to be stored, as who answered may have lost it since, or
     /// made another change before: then `false`, and it is to be handed over again. One that was let go decides nothing any
-    /// more, and cannot be rolled back. Of several lowerings of a rollout the last that is answered lifts all.
+    /// more, and cannot be rolled back. Other lowerings of the rollout hold as before.
     pub fn lift(&self, lowering: &Lowering, above: i64) -> bool {
         let mut inner = self.inner.lock();
         let Some(rollout) = inner.get_mut(&lowering.rollout) else {
             return true;
         };
-        if lowering.kind == CommandKind::RollBack {
-            let status = &rollout.status;
-            let is_over = status.state == State::RolledBack || status.released_at.is_some();
-            if !is_over {
-                rollout.cap_with(Cap {
-                    version: UNTIL_SEEN,
-                    share: Percent::ZERO,
-                    is_back: true,
-                });
-                self.publish(&inner);
-            }
-            return is_over;
+        let status = &rollout.status;
+        let is_over = status.state == State::RolledBack || status.released_at.is_some();
+        if lowering.kind == CommandKind::RollBack && !is_over {
+            return false;
         }
-        if let Some(held) = rollout.liftable_cap() {
-            held.version = above;
+        let mut caps = rollout.caps.iter_mut();
+        if let Some(cap) = caps.find(|it| it.number == lowering.number) {
+            cap.version = above;
             self.publish(&inner);
         }
         true
@@ -200,10 +190,8 @@ impl Controller {
     /// A lowering was refused, and whoever asked for it knows: what is stored counts again.
     pub fn let_go(&self, lowering: &Lowering) {
         let mut inner = self.inner.lock();
-        if let Some(rollout) = inner.get_mut(&lowering.rollout)
-            && rollout.liftable_cap().is_some()
-        {
-            rollout.cap = None;
+        if let Some(rollout) = inner.get_mut(&lowering.rollout) {
+            rollout.caps.retain(|it| it.number != lowering.number);
             self.publish(&inner);
         }
     }
@@ -256,13 +244,12 @@ impl Memory {
                 new.is_guarded = true;
                 has_withdrawn = true;
             }
-            let lowering = old.lowering_of(&new.status);
-            let lowered = lowering.as_ref().map(|it| old.cap_at(it.cap));
-            lost.extend(lowering);
-            let caps = [old.cap, lowered].into_iter().flatten();
-            new.cap = caps
-                .filter(|cap| new.status.version <= cap.version)
-                .reduce(Cap::and);
+            new.keep_caps_of(old);
+            let number = self.lowerings + 1 + lost.len() as u64;
+            if let Some((lowering, until)) = old.lowering_of(&new.status, number) {
+                new.caps.push(lowering.cap(until));
+                lost.push(lowering);
+            }
         }
         match is_part {
             false => self.go_on_with(stored),
@@ -274,6 +261,7 @@ impl Memory {
                 }
             }
         }
+        self.lowerings += lost.len() as u64;
         self.lost.extend(lost);
         if has_withdrawn {
             self.guarded = Some(Guarded::default());
@@ -291,9 +279,9 @@ impl Rollout {
         is_ahead && is_new && !stored.state.is_final()
     }
 
-    /// What is in force here, where it lowers what is stored: it is owed, or was stored in a database that went
-    /// back.
-    fn lowering_of(&self, stored: &Status) -> Option<Lowering> {
+    /// What is in force here, where it lowers what is stored, and the version that its cap holds against: it is owed, or
+    /// was stored in a database that went back.
+    fn lowering_of(&self, stored: &Status, number: u64) -> Option<(Lowering, i64)> {
         let went_back = self.was_stored_and_is_not(stored);
         if self.owed.is_empty() && !went_back || stored.state == State::RolledBack {
             return None;
@@ -306,21 +294,20 @@ impl Rollout {
             _ if share < stored.share => CommandKind::SetShare(share),
             _ => return None,
         };
-        let is_back = kind == CommandKind::RollBack;
-        let cap = match went_back {
-            _ if is_back => UNTIL_SEEN,
+        let until = match went_back && kind != CommandKind::RollBack {
             true => self.base_version().max(stored.version),
             // Owed, as by a follower that was asked: whatever version another process has stored meanwhile.
-            false => UNTIL_HEARD,
+            false => UNTIL_SETTLED,
         };
-        Some(Lowering {
+        let lowering = Lowering {
             rollout: stored.id.clone(),
             based_on: stored.version,
-            cap,
+            number,
             kind,
             actor: self.status.changed_by.clone(),
             reason: self.status.reason.clone(),
-        })
+        };
+        Some((lowering, until))
     }
 
     /// Whether the store had what is in force here, and went back since. Others may have changed the rollout in the
@@ -333,45 +320,25 @@ impl Rollout {
             || self.owed.is_empty() && (is_undone || is == held && stored.share > self.status.share)
     }
 
-    /// Adds to what keeps the share down here.
-    fn cap_with(&mut self, cap: Cap) {
-        self.cap = Some(self.cap.map_or(cap, |before| before.and(cap)));
-    }
-
-    /// What keeps the share down here, but for a rollback that is not seen to be stored.
-    fn liftable_cap(&mut self) -> Option<&mut Cap> {
-        self.cap.as_mut().filter(|it| it.version != UNTIL_SEEN)
-    }
-
-    /// Keeps what is served from rising until there is a greater version than this one.
-    fn cap_at(&self, version: i64) -> Cap {
-        Cap {
-            version,
-            share: self.status.share,
-            is_back: self.status.state == State::RolledBack,
-        }
+    /// Keeps the share down as another state of it does here.
+    pub(super) fn keep_caps_of(&mut self, other: &Self) {
+        let still = |it: &&Cap| self.status.version <= it.version;
+        self.caps = other.caps.iter().filter(still).copied().collect();
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn share(percent: f64) -> Percent {
-        Percent::new(percent).expect("a percentage")
-    }
-
-    fn cap(version: i64, percent: f64, is_back: bool) -> Cap {
+impl Lowering {
+    /// Keeps it in force here until there is a greater version than this one.
+    fn cap(&self, version: i64) -> Cap {
+        let share = match self.kind {
+            CommandKind::SetShare(share) => share,
+            _ => Percent::ZERO,
+        };
         Cap {
+            number: self.number,
             version,
-            share: share(percent),
-            is_back,
+            share,
+            is_back: self.kind == CommandKind::RollBack,
         }
-    }
-
-    #[test]
-    fn of_two_caps_the_smaller_share_and_the_greater_version_hold() {
-        let both = cap(3, 20.0, false).and(cap(5, 40.0, true));
-        assert_eq!(both, cap(5, 20.0, true));
     }
 }

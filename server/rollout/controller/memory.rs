@@ -14,7 +14,7 @@ use super::{
 use crate::{
     recording::{Batch, Log, Ordered},
     rollout::{
-        rollout::{Cap, Rollout},
+        rollout::Rollout,
         status::{Moment, State, Status},
         store::RolloutStore,
     },
@@ -56,6 +56,8 @@ pub(super) struct Memory {
     pub(super) seen: HashMap<i64, i64>,
     /// What was in force here and not stored when another process took the lease; to be handed over.
     pub(super) lost: Vec<Lowering>,
+    /// The number of the last lowering that is in force here alone.
+    pub(super) lowerings: u64,
     /// The number of the last event that is stored.
     pub(super) head: i64,
     /// Whether this process is the one that gives numbers.
@@ -301,8 +303,7 @@ impl Memory {
             if let Some(old) = &old {
                 new.is_open = old.is_open;
                 new.is_guarded = old.is_guarded;
-                let still = |cap: &Cap| new.status.version <= cap.version;
-                new.cap = old.cap.filter(still);
+                new.keep_caps_of(old);
             }
             match old {
                 Some(mut old) if !is_new && old.base_version() == new.status.version => {

@@ -101,7 +101,7 @@ impl Rollout {
             owed: Vec::new(),
             alerts: Vec::new(),
             is_open: false,
-            cap: None,
+            caps: Vec::new(),
             is_urgent: true,
             stored_at: None,
             probed_at: None,

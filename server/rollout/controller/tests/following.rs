@@ -395,6 +395,24 @@ async fn what_may_have_moved_is_read_in_one_question_however_many_rollouts_there
 }
 
 #[tokio::test]
+async fn each_lowering_holds_until_it_is_settled_itself() {
+    let (_first, second) = Rig::led().await;
+    let id = second.controller.live().remove(0).id;
+    let asked = |kind| second.controller.cap(command(&id, 1, "less", kind));
+    let share = |percent| CommandKind::SetShare(Percent::new(percent).expect("a share"));
+    let [five, back, two] = [share(5.0), CommandKind::RollBack, share(2.0)].map(asked);
+    let [five, back, two] = [five, back, two].map(|it| it.expect("it follows"));
+    assert_eq!(second.serves(), 0.0);
+    second.controller.let_go(&back);
+    assert_eq!(second.serves(), 2.0);
+    second.controller.let_go(&two);
+    assert_eq!(second.serves(), 5.0);
+    // Made as version 1, which is stored.
+    assert!(second.controller.lift(&five, 0));
+    assert_eq!(second.serves(), 10.0);
+}
+
+#[tokio::test]
 async fn a_rollback_of_one_that_is_complete_is_in_force_where_it_is_asked() {
     let (first, second) = two().await;
     let id = first.started().await.id;

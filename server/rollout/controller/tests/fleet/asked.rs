@@ -127,26 +127,19 @@ impl Fleet {
             }
         }
         drop(db);
-        let mut left = answered.len();
         for (owing, answer) in answered {
-            left -= 1;
             let Handed {
                 lowering,
                 is_persons,
                 ..
             } = owing.handed;
-            // There is one rollout.
-            let is_only = left == 0 && self.asked.least_owed(place).is_none();
             let controller = &self.rigs[place].controller;
             let is_settled = match answer {
                 None if is_persons && owing.is_awaited => {
-                    if is_only {
-                        controller.let_go(&lowering);
-                    }
+                    controller.let_go(&lowering);
                     true
                 }
                 None if is_persons => false,
-                _ if !is_only && lowering.kind != CommandKind::RollBack => true,
                 _ => {
                     let above = answer.map_or(lowering.based_on, |version| version - 1);
                     controller.lift(&lowering, above)

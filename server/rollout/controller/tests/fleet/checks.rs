@@ -44,7 +44,7 @@ impl Fleet {
                     status.version,
                     status.state,
                     status.share,
-                    it.cap,
+                    it.caps.clone(),
                     it.owed.len(),
                     it.is_open,
                 )
