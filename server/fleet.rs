@@ -14,6 +14,7 @@ pub mod store;
 use std::{collections::HashMap, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -53,6 +54,9 @@ const UNHEARD: Duration = Duration::from_millis(2_500);
 const PATIENCE: Duration = Duration::from_secs(8);
 /// In place of a procedure's name: what a process has in force, and nobody waits to hear of.
 const LOWERING: &str = "lowering";
+/// A smaller share that could not be handed over for longer than this is made on no other version than the one that it is
+/// based on: who has changed the rollout since did not know of it, and has seen more.
+const LONGEST_OWED: TimeDelta = TimeDelta::hours(1);
 /// Lowerings whose answers are waited for at once; nobody has as many rollouts.
 const MOST_OWED: usize = 256;
 
@@ -89,8 +93,8 @@ struct OwedLowering {
 }
 
 impl OwedLowering {
-    /// What nobody waits to hear of.
-    fn again(lowering: Lowering) -> Self {
+    /// What nobody waits to hear of, handed over from now on.
+    fn again(lowering: Lowering, now: DateTime<Utc>) -> Self {
         let percent = match lowering.kind {
             CommandKind::SetShare(share) => Some(share),
             _ => None,
@@ -101,7 +105,7 @@ impl OwedLowering {
             "percent": percent,
             "actor": lowering.actor,
             "reason": lowering.reason,
-            "again": true,
+            "again": percent.is_none() || now - lowering.at <= LONGEST_OWED,
         });
         Self {
             asked: HandedOver {
@@ -237,7 +241,7 @@ impl Fleet {
     /// Hands over what is owed, and lets go of what is answered.
     async fn settle(&self) -> anyhow::Result<()> {
         for lost in self.controller.take_lost() {
-            let owed = OwedLowering::again(lost);
+            let owed = OwedLowering::again(lost, self.controller.now());
             self.owed.lock().insert(owed.asked.id.clone(), owed);
         }
         let owed: Vec<_> = self.owed.lock().values().cloned().collect();
@@ -267,11 +271,20 @@ impl Fleet {
             kind: share.map_or(CommandKind::RollBack, CommandKind::SetShare),
         };
         let mut done = self.controller.apply(command.clone()).await;
-        if let (Err(ControlError::Stale { current, .. }), true) = (&done, input["again"] == true)
-            && share.is_none_or(|share| share < current.share)
+        if let Err(ControlError::Stale { current, .. } | ControlError::Refused { current, .. }) =
+            &done
+            && input["again"] == true
         {
-            command.based_on = current.version;
-            done = self.controller.apply(command).await;
+            let back_to = current.outage.as_ref().map(|outage| outage.share);
+            if share.is_some_and(|share| back_to.is_some_and(|back_to| share < back_to)) {
+                // No share moves until then; who asked keeps its own users below this one.
+                let why = "it is made once the candidate's outage is over";
+                return Err(RpcError::new(ErrorCode::ServiceUnavailable, why));
+            }
+            if share.is_none_or(|share| share < current.share) {
+                command.based_on = current.version;
+                done = self.controller.apply(command).await;
+            }
         }
         match done {
             Ok(status) => Ok(json!({"id": status.id, "version": status.version})),
@@ -299,12 +312,20 @@ impl Fleet {
             }
             None if owed.asked.procedure != LOWERING => false,
             _ => {
+                if let (Err(error), CommandKind::SetShare(_)) = (answer, lowering.kind) {
+                    let (rollout, why) = (&*lowering.rollout, &*error.message);
+                    tracing::warn!(
+                        rollout,
+                        why,
+                        "a smaller share is in force on this server no more"
+                    );
+                }
                 let above = made.map_or(lowering.based_on, |version| version - 1);
                 self.controller.lift(lowering, above)
             }
         };
         if !is_settled {
-            let again = OwedLowering::again(owed.lowering);
+            let again = OwedLowering::again(owed.lowering, self.controller.now());
             self.owed.lock().insert(again.asked.id.clone(), again);
         }
         true

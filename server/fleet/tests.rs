@@ -1,7 +1,10 @@
 //! What other processes hand over to the one that leads, on a table that fails.
 
 use super::*;
-use crate::rollout::controller::tests::rig::Rig;
+use crate::{
+    _core::assignment::Variant,
+    rollout::{controller::tests::rig::Rig, status::Status},
+};
 
 /// Commands and their answers; so many writes of an answer fail.
 #[derive(Default)]
@@ -79,6 +82,119 @@ async fn a_lowering_is_done_once_and_answered_although_the_database_fails_betwee
         "done once"
     );
     assert_eq!(answers["2"]["code"], "CONFLICT", "{answers:?}");
+}
+
+/// A lowering that came into force elsewhere at some time, as it is handed over now.
+fn again(
+    status: &Status,
+    (kind, at): (CommandKind, DateTime<Utc>),
+    now: DateTime<Utc>,
+) -> HandedOver {
+    let Command {
+        id,
+        based_on,
+        actor,
+        reason,
+        ..
+    } = command(status, kind);
+    let lowering = Lowering {
+        rollout: id,
+        based_on,
+        number: 1,
+        kind,
+        actor,
+        reason,
+        at,
+    };
+    OwedLowering::again(lowering, now).asked
+}
+
+fn command(status: &Status, kind: CommandKind) -> Command {
+    Command {
+        id: status.id.clone(),
+        based_on: status.version,
+        actor: Actor::User(7),
+        reason: "so".to_owned(),
+        kind,
+    }
+}
+
+#[tokio::test]
+async fn an_old_share_is_made_on_no_version_that_others_have_made_since_and_an_old_rollback_is() {
+    let rig = Rig::new().await;
+    let status = rig.started().await;
+    let paused = rig.controller.apply(command(&status, CommandKind::Pause));
+    paused.await.expect("paused");
+    let share = |percent| CommandKind::SetShare(Percent::new(percent).expect("a share"));
+    let now = rig.controller.now();
+    let old = now - LONGEST_OWED - TimeDelta::seconds(1);
+    let lowerings = [
+        (share(5.0), old),
+        (share(7.0), now),
+        (CommandKind::RollBack, old),
+    ];
+    let asked = lowerings.map(|lowering| again(&status, lowering, now));
+    let ids = [0, 1, 2].map(|place: usize| asked[place].id.clone());
+    let commands = Arc::new(Commands {
+        asked: asked.into(),
+        ..Commands::default()
+    });
+    let fleet = Fleet::new(commands.clone(), rig.controller.clone());
+    fleet.serve(&Registry::default()).await.expect("answers");
+    let answers = commands.answers.lock();
+    assert_eq!(answers[&ids[0]]["code"], "CONFLICT", "{answers:?}");
+    let made = [1, 2].map(|place: usize| &answers[&ids[place]]["ok"]["version"]);
+    assert_eq!(made, [3, 4], "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_smaller_share_that_was_promised_is_made_once_the_outage_is_over() {
+    let rig = Rig::new().await;
+    let plan = r#"
+        name = "outages"
+        tasks = ["chat"]
+        [evidence]
+        good_error_rate = 0.2
+        outage_calm = "1m"
+        outage_period = "1h"
+        [[stages]]
+        share = 10
+        soak = "12h"
+        [[stages]]
+        share = 50
+        soak = "1h"
+    "#;
+    let status = rig.started_by(plan).await;
+    rig.second(200, |_| false).await;
+    for _ in 0..20 {
+        if rig.serves() > 0.0 {
+            rig.second(50, |variant| variant == Variant::Candidate)
+                .await;
+        }
+    }
+    let held = rig.controller.live().remove(0);
+    assert!(held.outage.is_some(), "{held:?}");
+    let share = CommandKind::SetShare(Percent::new(5.0).expect("a share"));
+    let now = rig.controller.now();
+    let asked = again(&status, (share, now), now);
+    let id = asked.id.clone();
+    let commands = Arc::new(Commands {
+        asked: vec![asked],
+        ..Commands::default()
+    });
+    let fleet = Fleet::new(commands.clone(), rig.controller.clone());
+    for _ in 0..2 {
+        fleet.serve(&Registry::default()).await.expect("a table");
+        assert!(commands.answers.lock().is_empty());
+    }
+    let resumed = rig.controller.apply(command(&held, CommandKind::Resume));
+    assert_eq!(resumed.await.expect("resumed").share.get(), 10.0);
+    fleet.serve(&Registry::default()).await.expect("a table");
+    assert_eq!(
+        commands.answers.lock()[&id]["ok"]["version"],
+        held.version + 2
+    );
+    assert_eq!(rig.serves(), 5.0);
 }
 
 /// A process that follows, on which a person has taken everybody back.

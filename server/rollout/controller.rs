@@ -319,6 +319,11 @@ impl Controller {
         self.store.is_shared()
     }
 
+    /// The time by which this controller goes.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.world.now().wall
+    }
+
     /// The name of this process, as the lease has it.
     pub fn holder(&self) -> &str {
         &self.holder

@@ -298,6 +298,11 @@ impl Status {
         Ok(status)
     }
 
+    /// The share that users get, or get again once the candidate's outage is over.
+    pub fn share_without_outage(&self) -> Percent {
+        self.outage.as_ref().map_or(self.share, |it| it.share)
+    }
+
     /// Adds to the soak, where the state is one that soaks, or to the wait for the end of an outage.
     pub fn soak(&mut self, passed: Duration, now: DateTime<Utc>) {
         let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);

@@ -5,6 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
+
 use super::{Change, Controller, guard::Guarded, memory::Memory};
 use crate::{
     _core::{actor::Actor, units::Percent},
@@ -39,6 +41,8 @@ pub struct Lowering {
     pub actor: Actor,
     /// Why.
     pub reason: String,
+    /// When.
+    pub at: DateTime<Utc>,
 }
 
 /// What a process that follows has read.
@@ -75,7 +79,7 @@ impl Controller {
         };
         let changes = self.changes_to(&stored).await?;
         let mut inner = self.inner.lock();
-        inner.adopt(stored, is_same);
+        inner.adopt(stored, is_same, self.world.now().wall);
         inner.followed = Some(Followed { mark, at });
         inner.stored_at = None;
         self.publish(&inner);
@@ -152,6 +156,7 @@ impl Controller {
             kind: command.kind,
             actor: command.actor,
             reason: command.reason,
+            at: self.world.now().wall,
         };
         rollout.caps.push(lowering.cap(UNTIL_SETTLED));
         inner.lowerings = number;
@@ -231,7 +236,7 @@ impl Controller {
 
 impl Memory {
     /// Takes over what is stored: all there is, or (`is_part`) those of them that are under way.
-    fn adopt(&mut self, mut stored: Vec<Rollout>, is_part: bool) {
+    fn adopt(&mut self, mut stored: Vec<Rollout>, is_part: bool, now: DateTime<Utc>) {
         let mut lost = Vec::new();
         let mut has_withdrawn = false;
         for new in &mut stored {
@@ -246,7 +251,7 @@ impl Memory {
             }
             new.keep_caps_of(old);
             let number = self.lowerings + 1 + lost.len() as u64;
-            if let Some((lowering, until)) = old.lowering_of(&new.status, number) {
+            if let Some((lowering, until)) = old.lowering_of(&new.status, number, now) {
                 new.caps.push(lowering.cap(until));
                 lost.push(lowering);
             }
@@ -281,17 +286,21 @@ impl Rollout {
 
     /// What is in force here, where it lowers what is stored, and the version that its cap holds against: it is owed, or
     /// was stored in a database that went back.
-    fn lowering_of(&self, stored: &Status, number: u64) -> Option<(Lowering, i64)> {
+    fn lowering_of(
+        &self,
+        stored: &Status,
+        number: u64,
+        now: DateTime<Utc>,
+    ) -> Option<(Lowering, i64)> {
         let went_back = self.was_stored_and_is_not(stored);
         if self.owed.is_empty() && !went_back || stored.state == State::RolledBack {
             return None;
         }
-        let outage = self.status.outage.as_ref();
-        let share = outage.map_or(self.status.share, |outage| outage.share);
+        let share = self.status.share_without_outage();
         let kind = match self.status.state {
             State::RolledBack => CommandKind::RollBack,
             _ if stored.state.is_final() => return None,
-            _ if share < stored.share => CommandKind::SetShare(share),
+            _ if share < stored.share_without_outage() => CommandKind::SetShare(share),
             _ => return None,
         };
         let until = match went_back && kind != CommandKind::RollBack {
@@ -306,6 +315,7 @@ impl Rollout {
             kind,
             actor: self.status.changed_by.clone(),
             reason: self.status.reason.clone(),
+            at: self.owed.first().map_or(now, |it| it.audit.at),
         };
         Some((lowering, until))
     }

@@ -250,24 +250,35 @@ impl Rollout {
     /// Applies a lowering that is in force to what the store turned out to have.
     pub fn lower_again(&mut self, lowered: &Self, now: Moment, world: &World) {
         let status = &lowered.status;
-        let turn = match status.state {
-            _ if self.status.state == State::RolledBack => return,
-            State::RolledBack => Turn::RollBack,
-            _ if status.outage.is_some() && self.status.outage.is_none() => Turn::Withdraw,
-            _ if status.share < self.status.share => Turn::Share(status.share),
-            _ => return,
-        };
         let by = Author {
             actor: &status.changed_by,
             reason: &status.reason,
         };
-        self.lower(turn, by, now, world);
-        if let Some(owed) = self.owed.last_mut()
+        let is_back = status.state == State::RolledBack;
+        // What is complete can only be rolled back.
+        if self.status.state == State::RolledBack || !is_back && self.status.state.is_final() {
+            return;
+        }
+        let before = self.owed.len();
+        if is_back {
+            self.lower(Turn::RollBack, by, now, world);
+        } else {
+            // Before the candidate is taken from everybody, as that is the share that it comes back to.
+            let share = status.share_without_outage();
+            if share < self.status.share {
+                self.lower(Turn::Share(share), by, now, world);
+            }
+            if status.outage.is_some() && self.status.outage.is_none() {
+                self.lower(Turn::Withdraw, by, now, world);
+            }
+        }
+        if let Some((last, earlier)) = self.owed[before..].split_last_mut()
             && !lowered.owed.is_empty()
         {
-            // As it was worked out when it came into force.
+            // As they were worked out when it came into force.
             let alerts = lowered.owed.iter().flat_map(|owed| owed.alerts.clone());
-            owed.alerts = alerts.collect();
+            last.alerts = alerts.collect();
+            earlier.iter_mut().for_each(|owed| owed.alerts.clear());
         }
     }
 

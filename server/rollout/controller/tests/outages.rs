@@ -147,6 +147,89 @@ async fn an_outage_that_could_not_be_stored_is_no_smaller_share_for_all() {
     assert_eq!(rig.serves(), 0.0, "until the other one has judged it");
 }
 
+/// A process that led, was cut off, and lowered the share; and one that leads since.
+async fn lowered_alone() -> (World, World) {
+    let rig = Rig::over(MemoryStore::shared(), Clock::default()).await;
+    let world = World::over(rig).await;
+    let store = world.rig.store.another();
+    let other = Rig::over(store, world.rig.clock.another()).await;
+    other.controller.tick().await;
+    world.rig.store.1.cut();
+    let share = CommandKind::SetShare(Percent::new(5.0).expect("a share"));
+    world.steer(share).await.expect("in force");
+    assert_eq!(world.rig.serves(), 5.0);
+    world.rig.store.forget_holder();
+    other.controller.tick().await;
+    assert!(other.controller.leads());
+    let id = world.id.clone();
+    (world, World { rig: other, id })
+}
+
+#[tokio::test]
+async fn a_smaller_share_is_handed_over_although_an_outage_is_waited_for_meanwhile() {
+    let (world, other) = lowered_alone().await;
+    assert_eq!(other.fail().await, OUTAGE);
+    world.rig.store.1.mend();
+    for _ in 0..2 {
+        world.rig.controller.tick().await;
+    }
+    let kinds = world
+        .rig
+        .controller
+        .take_lost()
+        .into_iter()
+        .map(|it| it.kind);
+    let share = CommandKind::SetShare(Percent::new(5.0).expect("a share"));
+    assert_eq!(kinds.collect::<Vec<_>>(), [share]);
+    other.steer(CommandKind::Resume).await.expect("resumed");
+    world.rig.second(0, |_| false).await;
+    assert_eq!((other.rig.serves(), world.rig.serves()), (10.0, 5.0));
+}
+
+#[tokio::test]
+async fn a_smaller_share_before_an_outage_is_the_one_that_comes_back_although_another_led_meanwhile()
+ {
+    let (world, other) = lowered_alone().await;
+    assert_eq!(world.fail().await, OUTAGE);
+    other.steer(CommandKind::Pause).await.expect("paused");
+    other.rig.store.forget_holder();
+    world.rig.store.1.mend();
+    // It hears that another one led, and leads again.
+    for _ in 0..2 {
+        world.rig.controller.tick().await;
+    }
+    assert!(world.rig.controller.leads());
+    let status = world.status().await;
+    assert_eq!(
+        (status.share.get(), status.share_without_outage().get()),
+        (0.0, 5.0)
+    );
+    let actions = world.rig.actions();
+    assert!(
+        actions.ends_with(&["paused", "share-set", "held"]),
+        "{actions:?}"
+    );
+    let replay = world.rig.replay(&world.id).await;
+    assert!(replay.is_identical, "{replay:?}");
+}
+
+#[tokio::test]
+async fn what_others_completed_is_no_rollout_under_way_again() {
+    let (world, other) = lowered_alone().await;
+    assert_eq!(world.fail().await, OUTAGE);
+    for _ in 0..2 {
+        other.steer(CommandKind::Advance).await.expect("onwards");
+    }
+    other.rig.store.forget_holder();
+    world.rig.store.1.mend();
+    for _ in 0..2 {
+        world.rig.controller.tick().await;
+    }
+    assert!(world.rig.controller.leads());
+    assert_eq!(world.status().await.state, State::Completed);
+    assert_eq!(world.rig.actions().last(), Some(&"completed"));
+}
+
 #[tokio::test]
 async fn four_are_waited_for_and_the_fifth_one_is_not() {
     let world = World::held_for_the_last_time().await;
