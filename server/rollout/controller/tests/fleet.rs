@@ -4,7 +4,8 @@
 //! The world: two to four processes; one rollout, with users of each; a lease that ends at any moment, as if its holder were
 //! frozen; writes that fail, whose answers are lost, or that arrive late; processes that are killed, stopped, and cut off, also
 //! between two writes; a store that is full, away, or replaced by a standby that lacks its last writes; clocks that step; people
-//! who change the share or roll back, on whichever process.
+//! who change the share or roll back, on whichever process. In one world of four the candidate goes away for a while, and an outage
+//! of it is waited for until a person ends that.
 
 use std::collections::HashSet;
 
@@ -19,6 +20,9 @@ mod seeds;
 
 use self::asked::Asked;
 pub(super) use self::asked::Handed;
+
+/// The steps in which the candidate is away, where it is.
+const AWAY: std::ops::Range<usize> = 50..100;
 
 struct Fleet {
     rigs: Vec<Rig>,
@@ -38,6 +42,8 @@ struct Fleet {
     /// Whether a write may have come that its process had given up, so that nobody knows of it.
     has_come: bool,
     is_bad: bool,
+    /// Whether the candidate goes away for some steps, and outages are waited for.
+    has_outages: bool,
     /// The greatest share that any version granted.
     granted: f64,
     /// What the steps did, in words.
@@ -56,7 +62,11 @@ impl Fleet {
         for (place, rig) in rigs.iter().enumerate() {
             *rig.user.lock() = 1_000_000 * place as i64;
         }
-        rigs[0].started().await;
+        let has_outages = StdRng::seed_from_u64(!seed).random_bool(0.25);
+        match has_outages {
+            true => rigs[0].started_by(&FAST.replace("\"0s\"", "\"1h\"")).await,
+            false => rigs[0].started().await,
+        };
         rigs[0].store.0.lock().follow();
         Self {
             recorded: vec![Vec::new(); rigs.len()],
@@ -65,6 +75,7 @@ impl Fleet {
             is_behind: vec![false; rigs.len()],
             has_come: false,
             rigs,
+            has_outages,
             is_bad: draws.random_bool(0.5),
             draws,
             requests: 0,
@@ -129,12 +140,16 @@ impl Fleet {
 
     fn traffic(&mut self, place: usize) -> String {
         let count = self.draws.random_range(1..20);
+        let is_bad = match self.has_outages {
+            true => AWAY.contains(&self.told.len()),
+            false => self.is_bad,
+        };
         let rig = &self.rigs[place];
         for _ in 0..count {
             self.requests += 1;
             let mut event = rig.answer();
             event.request_id = self.requests.to_string().into();
-            if self.is_bad && candidate_fails(event.variant) {
+            if is_bad && candidate_fails(event.variant) {
                 event.outcome = Outcome::Fault(FaultKind::Upstream);
             }
             self.recorded[place].push(event.request_id.to_string());

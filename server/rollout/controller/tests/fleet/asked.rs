@@ -71,14 +71,19 @@ impl Asked {
 impl Fleet {
     /// A person moves the share, or takes everybody back.
     pub(super) async fn ask(&mut self, place: usize) -> String {
-        let (id, version) = {
+        let (id, version, is_away) = {
             let db = self.rigs[place].store.0.lock();
-            (db.rollouts[0].id.clone(), db.rollouts[0].version)
+            let rollout = &db.rollouts[0];
+            let is_away = !rollout.status["outage"].is_null();
+            (rollout.id.clone(), rollout.version, is_away)
         };
         let version = version - i64::from(self.draws.random_bool(0.2));
         let percent = f64::from(self.draws.random_range(1..40));
         let share = CommandKind::SetShare(Percent::new(percent).expect("a share"));
         let (kind, words) = match self.draws.random_bool(0.15) {
+            _ if is_away && self.draws.random_bool(0.5) => {
+                (CommandKind::Resume, "the end of the outage".to_owned())
+            }
             true => (CommandKind::RollBack, "a rollback".to_owned()),
             false => (share, format!("{percent} %")),
         };
@@ -177,16 +182,23 @@ impl Fleet {
                 handed.lowering.kind,
             );
             let mut done = rig.controller.apply(asked.clone()).await;
-            let is_again = !handed.is_persons;
             let share = match handed.lowering.kind {
                 CommandKind::SetShare(share) => share,
                 _ => Percent::ZERO,
             };
-            if let (Err(ControlError::Stale { current, .. }), true) = (&done, is_again)
-                && share <= current.share
+            if let Err(ControlError::Stale { current, .. } | ControlError::Refused { current, .. }) =
+                &done
+                && !handed.is_persons
             {
-                asked.based_on = current.version;
-                done = rig.controller.apply(asked).await;
+                let is_back = handed.lowering.kind == CommandKind::RollBack;
+                if !is_back && current.outage.as_ref().is_some_and(|it| share < it.share) {
+                    // It is made once the outage is over.
+                    continue;
+                }
+                if share <= current.share {
+                    asked.based_on = current.version;
+                    done = rig.controller.apply(asked).await;
+                }
             }
             match done {
                 Ok(status) => unsaid.insert(handed.number, Some(status.version)),
