@@ -92,6 +92,8 @@ impl Fleet {
             .clock
             .pass(self.draws.random_range(10..400));
         let told = match self.draws.random_range(0..1100) {
+            // So that some outages are ended.
+            0..60 if self.has_outages => self.ask(place).await,
             0..400 => self.traffic(place),
             400..700 => {
                 if self.rigs[place].controller.tick().await {
