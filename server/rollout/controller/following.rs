@@ -300,7 +300,9 @@ impl Rollout {
         let kind = match self.status.state {
             State::RolledBack => CommandKind::RollBack,
             _ if stored.state.is_final() => return None,
-            _ if share < stored.share_without_outage() => CommandKind::SetShare(share),
+            _ if self.has_lowered_share() && share < stored.share_without_outage() => {
+                CommandKind::SetShare(share)
+            }
             _ => return None,
         };
         let until = match went_back && kind != CommandKind::RollBack {

@@ -265,7 +265,7 @@ impl Rollout {
         } else {
             // Before the candidate is taken from everybody, as that is the share that it comes back to.
             let share = status.share_without_outage();
-            if share < self.status.share {
+            if lowered.has_lowered_share() && share < self.status.share {
                 self.lower(Turn::Share(share), by, now, world);
             }
             if status.outage.is_some() && self.status.outage.is_none() {
@@ -280,6 +280,13 @@ impl Rollout {
             last.alerts = alerts.collect();
             earlier.iter_mut().for_each(|owed| owed.alerts.clear());
         }
+    }
+
+    /// Whether a share below that of others is one that somebody has set here. An outage alone sets none: others may have
+    /// begun a stage meanwhile, and it is that share which the candidate comes back to.
+    pub fn has_lowered_share(&self) -> bool {
+        let is_set = |owed: &Owed| owed.audit.action == Action::ShareSet;
+        self.status.outage.is_none() || self.owed.is_empty() || self.owed.iter().any(is_set)
     }
 
     /// The version that the store has, as far as is known.

@@ -231,6 +231,41 @@ async fn what_others_completed_is_no_rollout_under_way_again() {
 }
 
 #[tokio::test]
+async fn an_outage_that_is_made_again_comes_back_to_the_stage_that_others_have_begun() {
+    for leads_again in [false, true] {
+        let rig = Rig::over(MemoryStore::shared(), Clock::default()).await;
+        let world = World::over(rig).await;
+        let store = world.rig.store.another();
+        let rig = Rig::over(store, world.rig.clock.another()).await;
+        rig.controller.tick().await;
+        let id = world.id.clone();
+        let other = World { rig, id };
+        world.rig.store.1.cut();
+        assert_eq!(world.fail().await, OUTAGE);
+        world.rig.store.forget_holder();
+        other.rig.controller.tick().await;
+        other.steer(CommandKind::Advance).await.expect("onwards");
+        if leads_again {
+            other.rig.store.forget_holder();
+        }
+        world.rig.store.1.mend();
+        for _ in 0..2 {
+            world.rig.controller.tick().await;
+        }
+        assert_eq!(world.rig.controller.leads(), leads_again);
+        let lost = world.rig.controller.take_lost();
+        assert!(lost.is_empty(), "nobody has set a share: {lost:?}");
+        assert_eq!(world.rig.serves(), 0.0);
+        if leads_again {
+            let status = world.status().await;
+            assert_eq!(status.share_without_outage().get(), 50.0);
+            let actions = world.rig.actions();
+            assert!(actions.ends_with(&["advanced", "held"]), "{actions:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn four_are_waited_for_and_the_fifth_one_is_not() {
     let world = World::held_for_the_last_time().await;
     assert_eq!(world.rig.serves(), 0.0);
