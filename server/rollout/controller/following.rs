@@ -286,7 +286,7 @@ impl Rollout {
 
     /// What is in force here, where it lowers what is stored, and the version that its cap holds against: it is owed, or
     /// was stored in a database that went back.
-    fn lowering_of(
+    pub(super) fn lowering_of(
         &self,
         stored: &Status,
         number: u64,
@@ -341,7 +341,7 @@ impl Rollout {
 
 impl Lowering {
     /// Keeps it in force here until there is a greater version than this one.
-    fn cap(&self, version: i64) -> Cap {
+    pub(super) fn cap(&self, version: i64) -> Cap {
         let share = match self.kind {
             CommandKind::SetShare(share) => share,
             _ => Percent::ZERO,

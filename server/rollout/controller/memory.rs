@@ -291,7 +291,9 @@ impl Memory {
         self.followed = None;
         self.heard_at = None;
         self.guard = None;
+        let mut lost = Vec::new();
         for new in &mut stored.rollouts {
+            let number = self.lowerings + 1 + lost.len() as u64;
             let old = self
                 .rollouts
                 .iter()
@@ -321,12 +323,24 @@ impl Memory {
                         !old.owed.is_empty() || old.was_stored_and_is_not(&new.status)
                     };
                     if let Some(old) = old.filter(is_ahead) {
+                        // No share moves while an outage is waited for, so this process asks itself for a smaller one,
+                        // until it can be made.
+                        if new.status.outage.is_some()
+                            && old.status.state != State::RolledBack
+                            && let Some((lowering, until)) =
+                                old.lowering_of(&new.status, number, now.wall)
+                        {
+                            new.caps.push(lowering.cap(until));
+                            lost.push(lowering);
+                        }
                         new.lower_again(&old, now, world);
                     }
                 }
             }
         }
         self.go_on_with(stored.rollouts);
+        self.lowerings += lost.len() as u64;
+        self.lost.extend(lost);
     }
 }
 

@@ -214,6 +214,27 @@ async fn a_smaller_share_before_an_outage_is_the_one_that_comes_back_although_an
 }
 
 #[tokio::test]
+async fn a_smaller_share_is_made_after_an_outage_that_another_one_found_although_this_one_leads_again()
+ {
+    let (world, other) = lowered_alone().await;
+    assert_eq!(other.fail().await, OUTAGE);
+    other.rig.store.forget_holder();
+    world.rig.store.1.mend();
+    // It hears that another one led, and leads again.
+    for _ in 0..2 {
+        world.rig.controller.tick().await;
+    }
+    assert!(world.rig.controller.leads());
+    assert_eq!(world.rig.serves(), 0.0);
+    let lost = world.rig.controller.take_lost();
+    let kinds: Vec<_> = lost.into_iter().map(|it| it.kind).collect();
+    let share = CommandKind::SetShare(Percent::new(5.0).expect("a share"));
+    assert_eq!(kinds, [share]);
+    world.steer(CommandKind::Resume).await.expect("resumed");
+    assert_eq!(world.rig.serves(), 5.0, "until it is made");
+}
+
+#[tokio::test]
 async fn what_others_completed_is_no_rollout_under_way_again() {
     let (world, other) = lowered_alone().await;
     assert_eq!(world.fail().await, OUTAGE);
