@@ -58,6 +58,11 @@ impl ReplicaStore for Storage {
         may_join: &(dyn for<'a> Fn(&'a Roll) -> anyhow::Result<()> + Sync),
     ) -> anyhow::Result<()> {
         let mut transaction = self.shared()?.begin().await?;
+        // As long as several take, or one that froze here, which the database cuts off after three seconds.
+        sqlx::query("SET LOCAL lock_timeout = '4s'")
+            .execute(&mut *transaction)
+            .await
+            .context("cannot wait for others that join")?;
         sqlx::query("SELECT pg_advisory_xact_lock(hashtext('replicas'))")
             .execute(&mut *transaction)
             .await
