@@ -124,16 +124,16 @@ pub(super) fn item(
         Block::Call { id: call, name } => {
             let tool = tools.get(name);
             let name = tool.map_or(name, |tool| &tool.name);
-            if tool.is_some_and(|tool| tool.is_custom) {
-                return json!({
+            let mut item = match tool.is_some_and(|tool| tool.is_custom) {
+                true => json!({
                     "id": id, "type": "custom_tool_call", "status": status, "call_id": call,
                     "name": name, "input": free_text(text),
-                });
-            }
-            let mut item = json!({
-                "id": id, "type": "function_call", "status": status, "call_id": call, "name": name,
-                "arguments": text,
-            });
+                }),
+                false => json!({
+                    "id": id, "type": "function_call", "status": status, "call_id": call,
+                    "name": name, "arguments": text,
+                }),
+            };
             if let Some(namespace) = tool.and_then(|tool| tool.namespace.as_ref()) {
                 item["namespace"] = Value::from(&**namespace);
             }

@@ -42,12 +42,19 @@ pub(super) fn add_tools(
     for tool in given {
         match tool["type"].as_str().unwrap_or("") {
             "function" => tools.push(function(tool, tool["name"].as_str(), None, known)),
-            "custom" => tools.push(custom(tool, known)),
+            "custom" => tools.push(custom(tool, tool["name"].as_str(), None, known)),
             "namespace" => {
                 let inner = tool["tools"].as_array().into_iter().flatten();
-                let inner = inner.filter(|tool| tool["type"] == "function");
                 let space: Option<Arc<str>> = tool["name"].as_str().map(Arc::from);
-                tools.extend(inner.map(|it| {
+                for it in inner {
+                    let make = match it["type"].as_str().unwrap_or("") {
+                        "function" => function,
+                        "custom" => custom,
+                        other => {
+                            dropped.push(other.to_owned());
+                            continue;
+                        }
+                    };
                     let name = it["name"].as_str();
                     // Servers of tools are not asked what others call theirs, and models take no two tools of one name.
                     let is_taken =
@@ -59,8 +66,8 @@ pub(super) fn add_tools(
                     {
                         offered = Some(format!("{space}__{name}"));
                     }
-                    function(it, offered.as_deref(), space.clone(), known)
-                }));
+                    tools.push(make(it, offered.as_deref(), space.clone(), known));
+                }
             }
             other => dropped.push(other.to_owned()),
         }
@@ -124,15 +131,25 @@ fn function(
         Value::Null => true.into(),
         strict => strict.clone(),
     };
+    know(tool, offered, namespace, false, known);
+    json!({"type": "function", "function": function})
+}
+
+fn know(
+    tool: &Value,
+    offered: Option<&str>,
+    namespace: Option<Arc<str>>,
+    is_custom: bool,
+    known: &mut HashMap<String, Tool>,
+) {
     if let (Some(name), Some(offered)) = (tool["name"].as_str(), offered) {
         let tool = Tool {
             name: name.to_owned(),
             namespace,
-            is_custom: false,
+            is_custom,
         };
         known.insert(offered.to_owned(), tool);
     }
-    json!({"type": "function", "function": function})
 }
 
 /// The names by which tools are offered: by their own, and their namespace.
@@ -156,17 +173,15 @@ impl<'a> Offered<'a> {
 }
 
 /// A tool that takes free text, as a function that takes one text.
-fn custom(tool: &Value, known: &mut HashMap<String, Tool>) -> Value {
-    if let Some(name) = tool["name"].as_str() {
-        let tool = Tool {
-            name: name.to_owned(),
-            namespace: None,
-            is_custom: true,
-        };
-        known.insert(name.to_owned(), tool);
-    }
+fn custom(
+    tool: &Value,
+    offered: Option<&str>,
+    namespace: Option<Arc<str>>,
+    known: &mut HashMap<String, Tool>,
+) -> Value {
+    know(tool, offered, namespace, true, known);
     let input = json!({"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]});
-    let mut function = json!({"name": tool["name"], "parameters": input});
+    let mut function = json!({"name": offered, "parameters": input});
     if let Some(description) = tool.get("description") {
         function["description"] = description.clone();
     }

@@ -277,6 +277,42 @@ async fn a_tool_of_a_namespace_makes_way_for_one_of_none() {
 }
 
 #[tokio::test]
+async fn a_tool_of_a_namespace_may_take_free_text() {
+    let message = json!({"role": "assistant", "content": null, "tool_calls": [calling("one__patch", r#"{"input":"*** Begin"}"#)]});
+    let choice = json!({"index": 0, "message": message, "finish_reason": "tool_calls"});
+    let gateway = Gateway::answering(Reply::json(&json!({ "choices": [choice] }))).await;
+    let tools = json!([{"type": "custom", "name": "patch"}, {"type": "web_search"}]);
+    let space = json!({"type": "namespace", "name": "one", "tools": tools});
+    let mut asked = json!({"model": "a", "tools": [space, {"type": "custom", "name": "patch"}], "input": [{"role": "user", "content": "Hi"}]});
+    let answer = respond(&gateway, &asked).await;
+    assert_eq!(answer.header("x-modelramp-dropped"), "web_search");
+    let output = answer.json()["output"].as_array().unwrap().clone();
+    let call = &output[0];
+    assert_eq!(
+        (
+            &call["type"],
+            &call["namespace"],
+            &call["name"],
+            &call["input"]
+        ),
+        (
+            &json!("custom_tool_call"),
+            &json!("one"),
+            &json!("patch"),
+            &json!("*** Begin")
+        )
+    );
+    asked["input"].as_array_mut().unwrap().extend(output);
+    respond(&gateway, &asked).await;
+    let sent = &gateway.upstream.requests()[1].body;
+    let names = sent["tools"].as_array().unwrap().iter();
+    let names: Vec<_> = names.map(|it| &it["function"]["name"]).collect();
+    assert_eq!(names, ["one__patch", "patch"]);
+    let called = &sent["messages"][1]["tool_calls"][0]["function"];
+    assert_eq!(called["name"], "one__patch");
+}
+
+#[tokio::test]
 async fn tools_of_two_namespaces_may_share_a_name() {
     let mut call = calling("two__get", "{}");
     call["id"] = "c2".into();
