@@ -261,6 +261,8 @@ pub struct Completion {
     pub is_refusal: bool,
     /// Calls of tools, as the provider sent them; never an empty list.
     pub tool_calls: Option<Value>,
+    /// Sound and pictures that it brings.
+    pub media: Media,
     /// The model that answered, as the provider names it.
     pub model: String,
     /// `stop`, `length`, `tool_calls`, …

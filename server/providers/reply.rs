@@ -58,6 +58,7 @@ pub(super) fn completion(body: Vec<u8>, request: &ChatRequest) -> Result<Complet
         reasoning: part.reasoning,
         is_refusal,
         tool_calls: part.tool_calls,
+        media: part.media.unwrap_or_default(),
         model: model.unwrap_or_default(),
         finish_reason: part.finish_reason,
         usage,

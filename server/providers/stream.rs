@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::{
-    ChatRequest, Completion, Delta, Media, Reading, Usage,
+    ChatRequest, Completion, Delta, Reading, Usage,
     fault::{Cause, Fault, FaultKind},
     fields::{each, fields},
     finish,
@@ -333,7 +333,7 @@ pub(super) fn only_step(answer: Completion) -> Delta {
         content: answer.content,
         reasoning: answer.reasoning,
         tool_calls: answer.tool_calls,
-        media: Media::default(),
+        media: answer.media,
         finish_reason: answer.finish_reason,
         usage: answer.usage,
         model: Some(answer.model),

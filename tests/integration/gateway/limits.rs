@@ -270,6 +270,25 @@ async fn what_a_stream_writes_counts_as_a_whole_and_tool_calls_with_it() {
 }
 
 #[tokio::test]
+async fn a_picture_counts_also_where_a_stream_is_answered_as_a_whole() {
+    let message =
+        json!({"role": "assistant", "content": "", "images": [{"image_url": {"url": "data:,"}}]});
+    let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
+    let gateway = Gateway::answering(Reply::json(&json!({ "choices": [choice] }))).await;
+    let secret = gateway.key(tokens(10_000)).await;
+    let answer = gateway
+        .with(&secret, "/v1/chat/completions", &streaming("a"))
+        .await;
+    assert_eq!(
+        *answer.events().last().unwrap(),
+        "[DONE]",
+        "{}",
+        answer.text
+    );
+    gateway.has_spent(1_600 + 10).await;
+}
+
+#[tokio::test]
 async fn every_answer_of_several_is_reserved() {
     let gateway = Gateway::answering(Reply::ok("hej")).await;
     let secret = gateway.key(tokens(10_000)).await;
