@@ -14,7 +14,7 @@ use std::{
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use metrics::Counter;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::{
     ApiKey, ApiKeyStore, KeyLimits, RateLeft, TooFast,
@@ -60,7 +60,7 @@ pub struct Spending {
     /// Who else lets requests of the same keys through.
     takings: OnceLock<Arc<Takings>>,
     /// Keys and models of which the log has said that a budget in dollars counts nothing.
-    unpriced: Mutex<HashSet<(String, Arc<str>)>>,
+    unpriced: RwLock<HashMap<String, HashSet<Arc<str>>>>,
 }
 
 /// Rates of keys among what processes take of limits.
@@ -119,17 +119,20 @@ impl Spending {
             accounts: Mutex::default(),
             rates: Mutex::default(),
             takings: OnceLock::new(),
-            unpriced: Mutex::default(),
+            unpriced: RwLock::default(),
         })
     }
 
     /// A key with a budget in dollars asks for a model of which nobody here knows what it costs. The log says so once.
     pub fn counts_nothing(&self, key: &ApiKey, model: &Arc<str>) {
-        let is_new = self
-            .unpriced
-            .lock()
-            .insert((key.name.clone(), model.clone()));
-        if is_new {
+        let is_said = |said: &HashSet<Arc<str>>| said.contains(model);
+        // Each request asks, and all but the first only read.
+        if self.unpriced.read().get(&key.name).is_some_and(is_said) {
+            return;
+        }
+        let mut unpriced = self.unpriced.write();
+        let said = unpriced.entry(key.name.clone()).or_default();
+        if said.insert(model.clone()) {
             tracing::warn!(
                 key = key.name,
                 model = &**model,
