@@ -237,6 +237,15 @@ impl ModelRouter {
         self.fleet.load().quotas.allowed(account)
     }
 
+    /// How long a model can be asked by none of our accounts, where its provider said so of each.
+    pub fn rests(&self, model: &catalog::Model) -> Option<Duration> {
+        let fleet = self.fleet.load();
+        let provider = fleet.catalog.provider(&model.provider)?;
+        let accounts = provider.accounts().into_iter();
+        let rests = accounts.map(|(label, _)| fleet.quotas.rests(&label, model));
+        rests.collect::<Option<Vec<_>>>()?.into_iter().min()
+    }
+
     /// Whether some rollout is under way.
     fn is_in_rollout(&self) -> bool {
         let live = self.flags.live();

@@ -13,7 +13,7 @@ use super::{
     catalog::Model,
     quota::{
         Quotas, Slot,
-        schedule::{Ask, Refused},
+        schedule::{Ask, Reason, Refused},
     },
 };
 use crate::providers::{
@@ -107,6 +107,13 @@ impl Keyring {
         for key in keys {
             if accounts.contains(&key.account) {
                 continue;
+            }
+            // Where a rest is over sooner, another model may answer meanwhile, or that is waited for.
+            let is_later = |it: &Refused| {
+                it.reason == Reason::Rest && it.after < quotas.wait(&key.account, model, &ask)
+            };
+            if refusal.as_ref().is_some_and(is_later) {
+                break;
             }
             match quotas.enter(&key.account, model, ask).await {
                 Ok(slot) => return Ok((key, slot)),

@@ -23,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, SecondsFormat};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -61,6 +62,14 @@ struct Account {
     free: HashSet<Arc<str>>,
 }
 
+impl Account {
+    /// Lets these models rest. Whether one of them did not before.
+    fn rest(&self, span: Duration, rests: impl Fn(&Arc<str>) -> bool) -> bool {
+        let pools = self.models.iter().filter(|(name, _)| rests(name));
+        pools.fold(false, |begins, (_, pool)| pool.rest(span) || begins)
+    }
+}
+
 /// How an account stands.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing {
@@ -78,6 +87,8 @@ pub struct Standing {
     pub waiting: usize,
     /// How long the first of them has.
     pub waited: Duration,
+    /// How long its provider takes nothing, where it said so.
+    pub rests: Option<Duration>,
 }
 
 /// What a provider said with its last answer of one model of an account, and is in force still.
@@ -89,6 +100,8 @@ pub struct Allowed {
     pub requests: Option<AllowedLeft>,
     /// Tokens that it takes.
     pub tokens: Option<AllowedLeft>,
+    /// How long it takes nothing, where it said so of this model, or of an account of which no quota is known.
+    pub rests: Option<Duration>,
 }
 
 /// How many requests or tokens a provider takes.
@@ -208,20 +221,39 @@ impl Quotas {
         if span < after && !is_limited {
             return;
         }
-        if is_limited && !is_models {
-            account.whole.rest(span);
-            return;
-        }
-        for (name, pool) in &account.models {
-            let rests = match (is_models, model.tier) {
-                (true, _) => name == model.base(),
-                (false, Tier::Free) => account.free.contains(name),
-                (false, _) => true,
-            };
-            if rests {
-                pool.rest(span);
+        let (begins, what) = match (is_models, is_limited, model.tier) {
+            (true, ..) => {
+                let of_model = |name: &Arc<str>| name == model.base();
+                (account.rest(span, of_model), "model")
             }
+            (false, true, _) => (account.whole.rest(span), "account"),
+            (false, false, Tier::Free) => {
+                let is_free = |name: &Arc<str>| account.free.contains(name);
+                (account.rest(span, is_free), "tier")
+            }
+            (false, false, _) => (account.rest(span, |_| true), "account"),
+        };
+        if begins {
+            let until_ms = now().utc_ms.saturating_add(span.as_millis() as i64);
+            let until = DateTime::from_timestamp_millis(until_ms).unwrap_or_default();
+            let until = until.to_rfc3339_opts(SecondsFormat::Secs, true);
+            tracing::warn!(
+                account = label,
+                model = &*model.name,
+                rests = what,
+                until,
+                "the provider takes no more requests from our account for now"
+            );
         }
+    }
+
+    /// How long nothing is taken from this account for this model, where its provider said so.
+    pub(super) fn rests(&self, label: &str, model: &Model) -> Option<Duration> {
+        let account = self.accounts.get(label)?;
+        let of_whole = Some(&account.whole).filter(|it| it.is_about(model));
+        let of_model = account.models.get(model.base());
+        let pools = [of_whole, of_model].into_iter().flatten();
+        pools.filter_map(|it| it.rests()).max()
     }
 
     /// A provider says with an answer of this model how many more requests and tokens it takes of our account for
@@ -311,11 +343,12 @@ impl Quotas {
         let pools = account.into_iter().flat_map(|it| &it.models);
         let allowed = pools.filter_map(|(model, pool)| {
             let [requests, tokens] = pool.allowances().map(|it| it.map(left));
-            let model = model.clone();
-            (requests.is_some() || tokens.is_some()).then_some(Allowed {
+            let (model, rests) = (model.clone(), pool.rests());
+            (requests.is_some() || tokens.is_some() || rests.is_some()).then_some(Allowed {
                 model,
                 requests,
                 tokens,
+                rests,
             })
         });
         let mut allowed: Vec<_> = allowed.collect();

@@ -85,8 +85,8 @@ pub(super) struct Walk<'a> {
     skipped: Vec<usize>,
     /// Positions whose accounts have no slot in time.
     closed: Vec<usize>,
-    /// Those among them whose accounts only rest, or have a model that does.
-    resting: Vec<usize>,
+    /// Those among them that can be asked when a rest of their account, or of a model of it, is over, and when that is.
+    resting: Vec<(usize, Instant)>,
     /// Whether it waits for accounts that rest, as no other is left.
     waits_out_rest: bool,
     /// Keys whose faults, or whose accounts', this call has met.
@@ -99,8 +99,8 @@ pub(super) struct Walk<'a> {
     tokens: u32,
     /// Tokens of its prompt, about, once somebody has asked.
     prompt_tokens: Option<u64>,
-    /// What the first of them was told, and its provider.
-    refused_slot: Option<(Refused, String)>,
+    /// When each of them has a slot again, why it has none, and its provider.
+    refused_slots: Vec<(Instant, Reason, String)>,
     /// How long the attempt under way waited for its slot.
     queued: Duration,
     /// Whether an event has told evidence how the arm fares.
@@ -173,7 +173,7 @@ impl<'a> Walk<'a> {
             turn,
             tokens: 0,
             prompt_tokens: None,
-            refused_slot: None,
+            refused_slots: Vec::new(),
             queued: Duration::ZERO,
             is_told: false,
             refused: None,
@@ -331,16 +331,19 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether accounts that rest are waited for from now on: those of all models that are left do.
+    /// Whether an account that rests is waited for now, as those of all models that are left do: the one whose rest is
+    /// over first.
     fn wait_out_rest(&mut self) -> bool {
-        let waits = !self.waits_out_rest && !self.resting.is_empty();
-        if waits {
-            self.waits_out_rest = true;
-            let resting = std::mem::take(&mut self.resting);
-            self.closed.retain(|position| !resting.contains(position));
-            self.refused_slot = None;
-        }
-        waits
+        let Some(first) = self.resting.iter().map(|(_, until)| *until).min() else {
+            return false;
+        };
+        self.waits_out_rest = true;
+        let is_first = |(_, until): &mut (usize, Instant)| *until == first;
+        let opened: Vec<_> = self.resting.extract_if(.., is_first).collect();
+        self.closed
+            .retain(|position| opened.iter().all(|(one, _)| one != position));
+        self.refused_slots.retain(|(until, ..)| *until != first);
+        true
     }
 
     /// The account of this model has no slot in time: our fault, and no arm's.
@@ -351,20 +354,23 @@ impl<'a> Walk<'a> {
             latency_ms: 0.0,
         };
         self.is_told |= self.occasion(model).skip(&ours);
+        let until = Instant::now() + refused.after;
         if refused.reason == Reason::Rest {
             // As after the refusal itself, the provider is asked for no other model either.
             let models = self.route.models.iter().enumerate();
             let of_provider = models.filter(|(_, other)| other.provider == model.provider);
-            self.resting
-                .extend(of_provider.map(|(position, _)| position));
-            self.closed.extend(&self.resting);
+            let positions = of_provider.map(|(position, _)| position);
+            self.closed.extend(positions.clone());
+            if !self.waits_out_rest {
+                self.resting.extend(positions.map(|it| (it, until)));
+            }
         } else {
             self.closed.push(self.position);
         }
         let end = End::OverQuota(refused.reason);
         self.call.trail.add(model, end, Duration::ZERO);
         let provider = model.provider.clone();
-        self.refused_slot.get_or_insert((refused, provider));
+        self.refused_slots.push((until, refused.reason, provider));
     }
 
     fn skip(&mut self, model: &Arc<Model>, opened: &Opened) {

@@ -151,6 +151,35 @@ async fn who_waits_does_so_for_the_account_that_is_free_first() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_an_account_for_longer_than_another_rests() {
+    let (quotas, keys, model) = ring(", account = \"other\"");
+    while let Ok(slot) = quotas.enter("p/other", &model, ask(0, 0)).await {
+        drop(slot.send());
+    }
+    quotas.rest("p", &model, Duration::from_secs(5), false);
+    let began = Instant::now();
+    let hurried = Ask {
+        waits_out_rest: false,
+        ..ask(1, 100)
+    };
+    let refused = keys
+        .enter(&quotas, &model, hurried, &[])
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(
+        (
+            refused.reason,
+            refused.after.as_secs(),
+            began.elapsed().as_secs()
+        ),
+        (Reason::Rest, 5, 0)
+    );
+    let (key, _slot) = keys.enter(&quotas, &model, ask(1, 100), &[]).await.unwrap();
+    assert_eq!((&*key.account, began.elapsed().as_secs()), ("p", 5));
+}
+
 fn fault(kind: FaultKind) -> Fault {
     Fault::new(kind, "a test")
 }

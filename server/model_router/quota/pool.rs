@@ -74,6 +74,11 @@ impl State {
         }
     }
 
+    /// Whether it is about this model.
+    fn is_about(&self, model: &Model) -> bool {
+        !self.only_free || model.tier == Tier::Free
+    }
+
     /// Gives free slots to those who wait.
     pub(super) fn pump(&mut self, now: Moment) {
         let Some(schedule) = &mut self.schedule else {
@@ -186,19 +191,32 @@ impl Pool {
     pub(super) fn is_limited(&self, model: &Model) -> bool {
         let state = self.state.lock();
         let limits = state.schedule.as_ref().map(Schedule::limits);
-        let is_about = !state.only_free || model.tier == Tier::Free;
-        is_about && limits.is_some_and(|limits| limits != Limits::default())
+        state.is_about(model) && limits.is_some_and(|limits| limits != Limits::default())
     }
 
-    /// The provider takes nothing for so long.
-    pub(super) fn rest(&self, span: Duration) {
-        let until_ms = self.with(|schedule, now| {
-            schedule.rest(now.at + span);
-            now.utc_ms.saturating_add(span.as_millis() as i64)
+    /// The provider takes nothing for so long. Whether it took something before.
+    pub(super) fn rest(&self, span: Duration) -> bool {
+        let begun = self.with(|schedule, now| {
+            let begins = schedule.rest(now.at + span, now.at);
+            (begins, now.utc_ms.saturating_add(span.as_millis() as i64))
         });
-        if let Some(until_ms) = until_ms {
-            self.state.lock().said.rests_until(until_ms);
-        }
+        let Some((begins, until_ms)) = begun else {
+            return false;
+        };
+        self.state.lock().said.rests_until(until_ms);
+        begins
+    }
+
+    /// Whether it is about this model.
+    pub(super) fn is_about(&self, model: &Model) -> bool {
+        self.state.lock().is_about(model)
+    }
+
+    /// How long it takes nothing from now on, where it rests.
+    pub(super) fn rests(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let until = self.state.lock().schedule.as_ref()?.rests(now)?;
+        Some(until - now)
     }
 
     pub(super) fn allow(&self, requests: Option<Allowance>, tokens: Option<Allowance>, own: u32) {
@@ -217,7 +235,7 @@ impl Pool {
     pub(super) fn free_share(&self, model: &Model, now: Moment) -> Option<f64> {
         let mut state = self.state.lock();
         state.pump(now);
-        if state.only_free && model.tier != Tier::Free {
+        if !state.is_about(model) {
             return None;
         }
         state.schedule.as_ref()?.share(now.at)
@@ -228,7 +246,7 @@ impl Pool {
         let now = now();
         let mut state = self.state.lock();
         state.pump(now);
-        if state.only_free && model.tier != Tier::Free {
+        if !state.is_about(model) {
             return Duration::ZERO;
         }
         let start = state.schedule.as_mut().map(|it| it.forecast(ask, now));
@@ -276,18 +294,17 @@ impl Pool {
             let mut state = self.state.lock();
             let now = now();
             state.pump(now);
+            if !state.is_about(model) {
+                return Ok(None);
+            }
             let State {
                 schedule: Some(schedule),
-                only_free,
                 waiting,
                 ..
             } = &mut *state
             else {
                 return Ok(None);
             };
-            if *only_free && model.tier != Tier::Free {
-                return Ok(None);
-            }
             let tokens = schedule.most_tokens(ask.tokens);
             let ask = Ask { tokens, ..ask };
             let claim = Claim::of(&ask);
@@ -363,6 +380,7 @@ impl Pool {
             free_tokens: schedule.free_tokens(),
             waiting,
             waited,
+            rests: schedule.rests(now.at).map(|until| until - now.at),
         })
     }
 

@@ -7,6 +7,7 @@ mod ask;
 mod common;
 mod kept;
 mod queue;
+mod rest;
 mod room;
 mod start;
 mod tokens;
@@ -23,6 +24,7 @@ pub(super) use self::{
 };
 use self::{
     queue::{Queue, Waiter},
+    rest::Rest,
     room::Hold,
     start::Need,
     tokens::Tokens,
@@ -54,7 +56,7 @@ pub(super) struct Schedule {
     day: i64,
     /// Slots of that day, sent or taken.
     used: u32,
-    rests_until: Option<Instant>,
+    rest: Option<Rest>,
     /// What the provider said with its last answer, of requests and of tokens.
     allowed: Option<Allowance>,
     allowed_tokens: Option<Allowance>,
@@ -78,7 +80,7 @@ impl Schedule {
             tokens: Tokens::default(),
             day: day_of(now.utc_ms),
             used: 0,
-            rests_until: None,
+            rest: None,
             allowed: None,
             allowed_tokens: None,
             in_flight: 0,
@@ -100,14 +102,17 @@ impl Schedule {
         self.limits
     }
 
-    /// The account takes nothing until then.
-    pub(super) fn rest(&mut self, until: Instant) {
-        self.rests_until = self.rests_until.max(Some(until));
+    /// The account takes nothing until then. Whether it took something before.
+    pub(super) fn rest(&mut self, until: Instant, now: Instant) -> bool {
+        let told = Rest::new(until, now);
+        let before = self.rest.filter(|it| it.until > now);
+        self.rest = Some(before.map_or(told, |it| it.or(told)));
+        before.is_none() && until > now
     }
 
     /// Until when it takes nothing, where it rests.
-    fn rests(&self, now: Instant) -> Option<Instant> {
-        self.rests_until.filter(|until| *until > now)
+    pub(super) fn rests(&self, now: Instant) -> Option<Instant> {
+        self.rest.map(|it| it.until).filter(|until| *until > now)
     }
 
     /// The provider says with an answer how many more requests and tokens it takes. That can only lower what is
@@ -148,12 +153,19 @@ impl Schedule {
     /// A call comes.
     pub(super) fn ask(&mut self, ask: Ask, now: Moment) -> Told {
         self.advance(now);
-        if ask.turn == Turn::GoesOn {
-            self.release(ask.user);
+        let goes_in = ask.turn == Turn::GoesOn && self.release(ask.user);
+        let told = self.answer(&ask, now);
+        if goes_in && matches!(told, Told::Refused(_)) {
+            // It may come again, in this call too where it has not waited for a rest yet.
+            self.keep_one(ask.user, now.at);
         }
+        told
+    }
+
+    fn answer(&mut self, ask: &Ask, now: Moment) -> Told {
         let calls = self.calls(ask.turn);
         let tokens = self.most_tokens(ask.tokens);
-        let need = self.ahead(&ask) + Need::of(calls, tokens);
+        let need = self.ahead(ask) + Need::of(calls, tokens);
         let (start, reason) = self.start_of(need, now);
         if let Some(refused) = ask.is_spare.then(|| self.keeps(now)).flatten() {
             return Told::Refused(refused);
@@ -163,7 +175,7 @@ impl Schedule {
             return Told::Start;
         }
         let after = start - now.at;
-        if let Some(until) = self.rests(now.at).filter(|_| !ask.waits_out_rest) {
+        if let Some(until) = self.rested(need, now.at).filter(|_| !ask.waits_out_rest) {
             let (after, reason) = (until - now.at, Reason::Rest);
             return Told::Refused(Refused { after, reason });
         }
@@ -198,7 +210,7 @@ impl Schedule {
         // Room that is kept for it is no room for others.
         let is_kept = |hold: &Hold| ask.turn == Turn::GoesOn && hold.is_of(ask.user);
         if self.holds.iter().any(is_kept) {
-            return self.rests(now.at).unwrap_or(now.at);
+            return self.rested(Need::of(1, 0), now.at).unwrap_or(now.at);
         }
         let own = Need::of(self.calls(ask.turn), self.most_tokens(ask.tokens));
         self.start_of(self.ahead(ask) + own, now).0
@@ -244,7 +256,12 @@ impl Schedule {
             queue.retain(|waiter| waiter.number != number);
         }
         let before = before.saturating_sub(1);
-        let (start, reason) = self.start_of(Need { before, tokens }, now);
+        let need = Need {
+            before,
+            ahead: before,
+            tokens,
+        };
+        let (start, reason) = self.start_of(need, now);
         let after = start
             .saturating_duration_since(now.at)
             .max(Duration::from_secs(1));
@@ -271,6 +288,9 @@ impl Schedule {
         }
         self.taken = self.taken.saturating_sub(1);
         self.used = self.used.saturating_sub(1);
+        if let Some(rest) = &mut self.rest {
+            rest.stay();
+        }
         self.tokens.give_back(tokens);
         self.give_allowance_back(tokens);
     }
@@ -312,6 +332,7 @@ impl Schedule {
             self.sent.pop_front();
         }
         self.tokens.forget(now.at);
+        self.rest = self.rest.filter(|it| !it.is_over(now.at));
         while let Some(hold) = self.holds.front().filter(|hold| hold.until <= now.at) {
             self.held = self.held.saturating_sub(hold.rest);
             self.holds.pop_front();
@@ -343,8 +364,10 @@ impl Schedule {
         let of_own = own.ahead_of(ask.user);
         // Of their own queue, those take as much as others on average.
         let tokens = own.tokens.saturating_mul(of_own as u64) / (own.len.max(1) as u64);
+        let ahead = before.iter().map(|queue| queue.len).sum::<usize>() + of_own;
         Need {
-            before: before.iter().map(|queue| queue.len).sum::<usize>() + of_own,
+            before: ahead,
+            ahead,
             tokens: before.iter().map(|queue| queue.tokens).sum::<u64>() + tokens,
         }
     }

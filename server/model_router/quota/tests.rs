@@ -145,6 +145,11 @@ async fn an_account_without_a_quota_rests_as_long_as_its_provider_says() {
     assert_eq!(refusal(&paid, ask(30)).await, Some((Reason::Rest, 40)));
     assert_eq!(refusal(&free, ask(30)).await, Some((Reason::Rest, 40)));
     assert!(quotas.standing("p").is_none(), "nothing is known of it");
+    let told = quotas.allowed("p").into_iter();
+    let told: Vec<_> = told.map(|it| (it.model.to_string(), it.rests)).collect();
+    let rests = Some(Duration::from_secs(40));
+    assert_eq!(told, [("m".to_owned(), rests), ("n".to_owned(), rests)]);
+    assert_eq!(quotas.rests("p", &free), rests);
     tokio::time::advance(Duration::from_secs(20)).await;
     assert_eq!(refusal(&paid, hurried).await, Some((Reason::Rest, 20)));
     let since = Instant::now();
@@ -207,6 +212,19 @@ async fn an_account_rests_also_where_only_the_quota_of_what_costs_nothing_is_kno
     quotas.rest("p", &paid, Duration::from_secs(60), false);
     assert_eq!(rest_of(&quotas, &paid).await, Some(60));
     assert_eq!(rest_of(&quotas, &free).await, Some(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_with_a_quota_shows_its_rest_as_a_whole() {
+    let (quotas, model) = quotas(20);
+    assert_eq!(quotas.standing("p").unwrap().rests, None);
+    quotas.rest("p", &model, Duration::from_secs(40), false);
+    let rests = Some(Duration::from_secs(40));
+    assert_eq!(quotas.standing("p").unwrap().rests, rests);
+    assert_eq!(quotas.rests("p", &model), rests);
+    assert!(quotas.allowed("p").is_empty());
+    tokio::time::advance(Duration::from_secs(40)).await;
+    assert_eq!(quotas.rests("p", &model), None);
 }
 
 #[tokio::test(start_paused = true)]

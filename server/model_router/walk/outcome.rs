@@ -1,11 +1,14 @@
 //! What follows from how an attempt ended.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use super::Walk;
 use crate::{
     model_router::{
-        RouteError, attempt::Attempt, catalog::Model, next::Failed, reasoning_state, trail::End,
+        RouteError, attempt::Attempt, catalog::Model, next::Failed, quota::schedule::Refused,
+        reasoning_state, trail::End,
     },
     providers::fault::{Cause, Elsewhere, Fault, FaultKind},
 };
@@ -122,10 +125,16 @@ impl Walk<'_> {
     }
 
     pub(in crate::model_router) fn exhausted(&self) -> RouteError {
-        if let (true, Some((refused, provider))) = (self.failed.is_empty(), &self.refused_slot) {
+        let soonest = self.refused_slots.iter().min_by_key(|(until, ..)| *until);
+        if let (true, Some((until, reason, provider))) = (self.failed.is_empty(), soonest) {
+            // The call may have waited elsewhere since.
+            let after = until.saturating_duration_since(Instant::now());
             return RouteError::OverQuota {
                 provider: provider.clone(),
-                refused: *refused,
+                refused: Refused {
+                    after: after.max(Duration::from_secs(1)),
+                    reason: *reason,
+                },
             };
         }
         RouteError::AllFailed {

@@ -232,6 +232,74 @@ async fn an_account_that_rests_is_waited_for_also_where_the_others_have_failed()
     assert_eq!(&*answer.model, "free");
 }
 
+/// A route of `slow` and then `fast`, each at an account that refuses its first request: for 20 s, and for this long.
+async fn both_refused(fast_seconds: &'static str) -> (Upstream, Catalog) {
+    let upstream = Upstream::with(move |count, request| {
+        let after = match request.body["model"].as_str() {
+            Some("slow") => "20",
+            _ => fast_seconds,
+        };
+        match count {
+            0 | 1 => {
+                let body = json!({"error": {"message": "Requests rate limit exceeded"}});
+                Reply::Http(429, vec![("retry-after", after)], body.to_string())
+            }
+            _ => Reply::ok("hej"),
+        }
+    })
+    .await;
+    let text = format!(
+        "[providers.one]\nbase_url = \"{0}\"\n[providers.other]\nbase_url = \"{0}\"\n\
+         [models.slow]\nprovider = \"one\"\nid = \"slow\"\ncontext = 8000\n\
+         [models.fast]\nprovider = \"other\"\nid = \"fast\"\ncontext = 8000\n\
+         [tasks.chat]\ncandidate = [\"slow\", \"fast\"]\ncontrol = [\"slow\", \"fast\"]\n\
+         [tasks.slow]\ncandidate = [\"slow\"]\ncontrol = [\"slow\"]\n\
+         [tasks.fast]\ncandidate = [\"fast\"]\ncontrol = [\"fast\"]\n",
+        upstream.base_url
+    );
+    (upstream, Catalog::parse(&text).unwrap())
+}
+
+#[tokio::test]
+async fn of_accounts_that_rest_the_one_is_waited_for_that_is_back_first() {
+    let (upstream, catalog) = both_refused("1").await;
+    let (router, _) = router(catalog, flags());
+    for task in ["slow", "fast"] {
+        let urgency = Urgency {
+            start_by: Some(Instant::now() + Duration::from_millis(500)),
+            ..Urgency::default()
+        };
+        let deadline = Instant::now() + Duration::from_millis(500);
+        let call = Call {
+            urgency,
+            deadline,
+            ..call()
+        };
+        assert!(complete_call(&router, task, call).await.is_err());
+    }
+    let began = Instant::now();
+    let answer = complete_call(&router, "chat", call()).await.unwrap();
+    assert_eq!(&*answer.model, "fast");
+    assert!(began.elapsed() < Duration::from_secs(10));
+    assert_eq!(upstream.models(), ["slow", "fast", "fast"]);
+}
+
+#[tokio::test]
+async fn who_gets_no_slot_is_told_of_the_account_that_is_back_first() {
+    let (_upstream, catalog) = both_refused("12").await;
+    let (router, _) = router(catalog, flags());
+    for task in ["slow", "fast"] {
+        assert!(complete_call(&router, task, hurried()).await.is_err());
+    }
+    let told = complete_call(&router, "chat", hurried()).await;
+    let Err(RouteError::OverQuota { provider, refused }) = told else {
+        panic!()
+    };
+    assert_eq!(provider, "other");
+    let after = refused.after.as_secs();
+    assert!((8..=12).contains(&after), "{after}");
+}
+
 #[tokio::test]
 async fn a_route_does_not_go_on_at_the_account_that_rests_for_another_model() {
     // Longer than anybody is given a second chance for.

@@ -38,7 +38,7 @@ impl Schedule {
         tokens.sort_unstable();
         self.tokens.replace(tokens);
         if used.rests_until_ms > now_ms {
-            self.rest(at(used.rests_until_ms));
+            self.rest(at(used.rests_until_ms), now.at);
         }
     }
 

@@ -48,6 +48,9 @@ impl Schedule {
     /// A call starts, and room for the rest of its conversation is kept.
     pub(super) fn start(&mut self, user: Option<u64>, calls: u32, tokens: u32, now: Instant) {
         self.take(tokens);
+        if let Some(rest) = &mut self.rest {
+            rest.go(now);
+        }
         let rest = calls - 1;
         if rest > 0 {
             self.held = self.held.saturating_add(rest);
@@ -67,13 +70,16 @@ impl Schedule {
         self.holds.push_back(Hold { user, rest, until });
     }
 
-    /// Room for one request that was kept for this user is free.
-    pub(super) fn release(&mut self, user: Option<u64>) {
-        if let Some(hold) = self.holds.iter_mut().find(|hold| hold.user == user) {
+    /// Room for one request that was kept for this user is free. Whether any was.
+    pub(super) fn release(&mut self, user: Option<u64>) -> bool {
+        let hold = self.holds.iter_mut().find(|hold| hold.user == user);
+        let is_kept = hold.is_some();
+        if let Some(hold) = hold {
             hold.rest -= 1;
             self.held -= 1;
         }
         self.holds.retain(|hold| hold.rest > 0);
+        is_kept
     }
 
     /// A conversation of this user has come to its end: what was kept for it is free.
@@ -112,6 +118,7 @@ impl Schedule {
         };
         let need = Need {
             before: beyond.unwrap_or(0) as usize,
+            ahead: 0,
             tokens: 0,
         };
         let start = self.start_of(need, now).0;

@@ -14,6 +14,8 @@ const LONGEST: Duration = Duration::from_secs(864_000);
 pub(super) struct Need {
     /// Requests besides its own one: those that come before, and those that its conversation makes after it.
     pub(super) before: usize,
+    /// Those among them that come before.
+    pub(super) ahead: usize,
     /// Tokens, its own among them.
     pub(super) tokens: u64,
 }
@@ -23,6 +25,7 @@ impl Need {
     pub(super) fn of(calls: u32, tokens: u32) -> Self {
         Self {
             before: calls.saturating_sub(1) as usize,
+            ahead: 0,
             tokens: tokens.into(),
         }
     }
@@ -34,6 +37,7 @@ impl Add for Need {
     fn add(self, other: Self) -> Self {
         Self {
             before: self.before.saturating_add(other.before),
+            ahead: self.ahead.saturating_add(other.ahead),
             tokens: self.tokens.saturating_add(other.tokens),
         }
     }
@@ -123,7 +127,7 @@ impl Schedule {
 
     /// When the call may start that needs this, and what keeps it from starting earlier.
     pub(super) fn start_of(&self, need: Need, now: Moment) -> (Instant, Reason) {
-        let rests = match self.rests(now.at) {
+        let rests = match self.rested(need, now.at) {
             Some(until) => (until, Reason::Rest),
             None => (now.at, Reason::Minute),
         };
@@ -151,6 +155,12 @@ impl Schedule {
                 if it.0 > latest.0 { it } else { latest }
             },
         )
+    }
+
+    /// When the account, which rests or has just rested, may be asked for this; `None` where that is now.
+    pub(super) fn rested(&self, need: Need, now: Instant) -> Option<Instant> {
+        let start = self.rest?.start(need.ahead);
+        (start > now).then_some(start)
     }
 
     fn minute_start(&self, need: Need, now: Instant) -> Instant {

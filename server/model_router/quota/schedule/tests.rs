@@ -243,7 +243,7 @@ fn slots_that_were_not_used_come_back() {
 fn an_account_that_rests_starts_nothing() {
     let clock = Clock::from(MIDNIGHT_MS);
     let mut schedule = Schedule::new(FREE, clock.at(0));
-    schedule.rest(clock.at(10_000).at);
+    schedule.rest(clock.at(10_000).at, clock.at(0).at);
     let number = wait(
         &mut schedule,
         patient(clock.at(0), Priority::Interactive, 1),
@@ -251,6 +251,104 @@ fn an_account_that_rests_starts_nothing() {
     );
     assert_eq!(schedule.due(clock.at(9_999)), [0; 0]);
     assert_eq!(schedule.due(clock.at(10_000)), [number]);
+}
+
+#[test]
+fn after_a_rest_one_goes_first_and_then_twice_as_many_each_second() {
+    let clock = Clock::from(MIDNIGHT_MS);
+    let now = clock.at(0);
+    let mut schedule = Schedule::new(Limits::default(), now);
+    assert!(schedule.rest(clock.at(20_000).at, now.at));
+    assert!(
+        !schedule.rest(clock.at(20_000).at, now.at),
+        "it does already"
+    );
+    let asked = patient(now, Priority::Interactive, 0);
+    for user in 0..20 {
+        wait(
+            &mut schedule,
+            Ask {
+                user: Some(user),
+                ..asked
+            },
+            now,
+        );
+    }
+    let gone = [
+        (20_000, 1),
+        (20_900, 0),
+        (21_000, 1),
+        (22_000, 2),
+        (23_000, 4),
+    ];
+    for (ms, more) in gone {
+        let now = clock.at(ms);
+        let due = schedule.due(now).len();
+        for _ in 0..due {
+            schedule.send(0, now);
+        }
+        assert_eq!(due, more, "at {ms} ms");
+    }
+    // Whoever would rather ask another model is told when those before it have gone.
+    let hurried = Ask {
+        waits_out_rest: false,
+        user: Some(99),
+        ..asked
+    };
+    let after = Duration::from_secs(2);
+    let reason = Reason::Rest;
+    let told = schedule.ask(hurried, clock.at(23_000));
+    assert_eq!(told, Told::Refused(Refused { after, reason }));
+    // One that is refused again lets the others wait once more.
+    schedule.rest(clock.at(43_000).at, clock.at(23_000).at);
+    assert_eq!(schedule.due(clock.at(42_999)).len(), 0);
+    assert_eq!(schedule.due(clock.at(43_000)).len(), 1);
+    assert_eq!(schedule.due(clock.at(51_000)).len(), 11);
+}
+
+#[test]
+fn who_is_refused_for_a_rest_keeps_the_room_of_its_conversation() {
+    let clock = Clock::from(MIDNIGHT_MS);
+    let now = clock.at(0);
+    let mut schedule = Schedule::new(FREE, now);
+    start(&mut schedule, in_turn(now, 1, Turn::Begins(3)), now);
+    schedule.rest(clock.at(1_000).at, now.at);
+    let goes_on = Ask {
+        waits_out_rest: false,
+        ..in_turn(now, 1, Turn::GoesOn)
+    };
+    for _ in 0..3 {
+        assert!(matches!(schedule.ask(goes_on, now), Told::Refused(_)));
+    }
+    assert_eq!(schedule.free(), (Some(16), Some(47)));
+    // Of somebody without room nothing is kept.
+    let of_other = Ask {
+        user: Some(2),
+        ..goes_on
+    };
+    assert!(matches!(schedule.ask(of_other, now), Told::Refused(_)));
+    assert_eq!(schedule.free(), (Some(16), Some(47)));
+}
+
+#[test]
+fn what_follows_a_rest_is_no_longer_than_it_was() {
+    let clock = Clock::from(MIDNIGHT_MS);
+    let mut schedule = Schedule::new(Limits::default(), clock.at(0));
+    schedule.rest(clock.at(80).at, clock.at(0).at);
+    for user in 0..100 {
+        let asked = patient(clock.at(0), Priority::Interactive, user);
+        wait(&mut schedule, asked, clock.at(0));
+    }
+    assert_eq!(schedule.due(clock.at(80)).len(), 1);
+    assert_eq!(schedule.due(clock.at(120)).len(), 15);
+    assert_eq!(schedule.due(clock.at(160)).len(), 84);
+    // A slot that comes back unused is there for another.
+    schedule.rest(clock.at(10_000).at, clock.at(2_000).at);
+    let asked = in_turn(clock.at(10_000), 1, Turn::Begins(3));
+    for _ in 0..5 {
+        assert_eq!(schedule.ask(asked, clock.at(10_000)), Told::Start);
+        schedule.give_back(Claim::of(&asked));
+    }
 }
 
 /// OpenRouter's rules, by its own clock.

@@ -94,7 +94,7 @@ fn what_is_free_is_the_least_of_all_that_is_limited() {
     schedule.limit(FREE);
     schedule.used_at_least(25, now);
     assert_eq!(schedule.share(now.at), Some(0.5));
-    schedule.rest(clock.at(20_000).at);
+    schedule.rest(clock.at(20_000).at, now.at);
     assert_eq!(schedule.share(clock.at(19_999).at), Some(0.0));
     assert_eq!(schedule.share(clock.at(20_000).at), Some(0.5));
 }
