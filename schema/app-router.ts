@@ -38,6 +38,8 @@ export interface AccountInfo {
   waiting: number;
   /** How long the one has that came first, in milliseconds. */
   waitedMs: number;
+  /** Until when the provider takes nothing from it, as it said with a refusal; null where it does. */
+  restsUntil: Date | null;
 }
 
 /** What was done. */
@@ -1939,6 +1941,11 @@ export interface ModelAllowance {
   requests?: AllowanceInfo;
   /** Tokens, read and written. */
   tokens?: AllowanceInfo;
+  /**
+   * Until when it takes nothing for this model, as it said with a refusal; null where it does. Of an account whose quota is
+   * known, what rests as a whole is under `accounts`.
+   */
+  restsUntil: Date | null;
 }
 
 /** The last hour by model and by variant. */
@@ -2029,6 +2036,8 @@ export interface ModelStatus {
   inFlight: number | null;
   /** The accounts that pay for it, as far as their quotas are known. */
   quotas: AccountInfo[];
+  /** Until when its provider takes nothing for it from any of our accounts, as it said with refusals; null where it does. */
+  restsUntil: Date | null;
   /** When it last answered since this process began; null where it has not. */
   lastSuccessAt: Date | null;
   /** Its last fault since this process began; null where it had none. */
@@ -2571,7 +2580,10 @@ export type Quality =
 export interface QuotaList {
   /** Those whose quota the catalog or the provider tells. */
   accounts: AccountInfo[];
-  /** What providers said with their last answers of single models, as long as it holds. */
+  /**
+   * What providers said with their last answers of single models, as long as it holds. Models of an account without a
+   * known quota that rests are among them.
+   */
   models: ModelAllowance[];
 }
 

@@ -1,7 +1,8 @@
 //! `quota.*`: what our accounts at providers may still do.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -28,7 +29,8 @@ pub fn register(registry: &mut Registry, models: impl Into<Option<Arc<ModelRoute
 struct QuotaList {
     /// Those whose quota the catalog or the provider tells.
     accounts: Vec<AccountInfo>,
-    /// What providers said with their last answers of single models, as long as it holds.
+    /// What providers said with their last answers of single models, as long as it holds. Models of an account without a
+    /// known quota that rests are among them.
     models: Vec<ModelAllowance>,
 }
 
@@ -49,6 +51,9 @@ struct ModelAllowance {
     /// Tokens, read and written.
     #[serde(skip_serializing_if = "Option::is_none")]
     tokens: Option<AllowanceInfo>,
+    /// Until when it takes nothing for this model, as it said with a refusal; null where it does. Of an account whose quota is
+    /// known, what rests as a whole is under `accounts`.
+    rests_until: Option<DateTime<Utc>>,
 }
 
 /// How many requests or tokens a provider takes.
@@ -85,6 +90,14 @@ pub(super) struct AccountInfo {
     waiting: usize,
     /// How long the one has that came first, in milliseconds.
     waited_ms: u64,
+    /// Until when the provider takes nothing from it, as it said with a refusal; null where it does.
+    rests_until: Option<DateTime<Utc>>,
+}
+
+/// When a rest ends that lasts so much longer.
+pub(super) fn until(rests: Option<Duration>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let until = now.checked_add_signed(TimeDelta::from_std(rests?).ok()?)?;
+    Some(until.trunc_subsecs(3))
 }
 
 /// Requests or tokens of a span of time.
@@ -96,16 +109,16 @@ pub(super) struct SpanInfo {
     left: u32,
 }
 
-async fn list(models: Arc<ModelRouter>, _: Context) -> Result<QuotaList, RpcError> {
-    let catalog = models.catalog();
+async fn list(models: Arc<ModelRouter>, context: Context) -> Result<QuotaList, RpcError> {
+    let (catalog, now) = (models.catalog(), context.received_at);
     let providers = catalog.providers.iter();
     let accounts = providers.clone();
-    let accounts = accounts.flat_map(|provider| accounts_of(provider, &models));
+    let accounts = accounts.flat_map(|provider| accounts_of(provider, &models, now));
     let allowed = providers.flat_map(|provider| {
         let labels = provider.accounts().into_iter().map(|(label, _)| label);
         let of_account = |label: String| {
             let allowed = models.allowed(&label).into_iter();
-            allowed.map(move |it| allowance(&provider.name, &label, &it))
+            allowed.map(move |it| allowance(&provider.name, &label, &it, now))
         };
         labels.flat_map(of_account).collect::<Vec<_>>()
     });
@@ -115,7 +128,7 @@ async fn list(models: Arc<ModelRouter>, _: Context) -> Result<QuotaList, RpcErro
     })
 }
 
-fn allowance(provider: &str, label: &str, allowed: &Allowed) -> ModelAllowance {
+fn allowance(provider: &str, label: &str, allowed: &Allowed, now: DateTime<Utc>) -> ModelAllowance {
     let info = |left: AllowedLeft| AllowanceInfo {
         left: left.left,
         limit: left.of,
@@ -127,6 +140,7 @@ fn allowance(provider: &str, label: &str, allowed: &Allowed) -> ModelAllowance {
         model: allowed.model.to_string(),
         requests: allowed.requests.map(info),
         tokens: allowed.tokens.map(info),
+        rests_until: until(allowed.rests, now),
     }
 }
 
@@ -137,14 +151,17 @@ fn account_in(label: &str, provider: &str) -> Option<String> {
 }
 
 /// The accounts at a provider whose quota is known.
-pub(super) fn accounts_of(provider: &Provider, models: &ModelRouter) -> Vec<AccountInfo> {
+pub(super) fn accounts_of(
+    provider: &Provider,
+    models: &ModelRouter,
+    now: DateTime<Utc>,
+) -> Vec<AccountInfo> {
     let labels = provider.accounts().into_iter().map(|(label, _)| label);
-    let known =
-        labels.filter_map(|label| Some(info(&provider.name, &label, &models.quota(&label)?)));
-    known.collect()
+    let of = |label: String| Some(info(&provider.name, &label, &models.quota(&label)?, now));
+    labels.filter_map(of).collect()
 }
 
-fn info(provider: &str, label: &str, standing: &Standing) -> AccountInfo {
+fn info(provider: &str, label: &str, standing: &Standing, now: DateTime<Utc>) -> AccountInfo {
     let span = |limit: Option<u32>, left: Option<u32>| {
         Some(SpanInfo {
             limit: limit?,
@@ -160,5 +177,6 @@ fn info(provider: &str, label: &str, standing: &Standing) -> AccountInfo {
         tokens: span(standing.limits.tokens, standing.free_tokens),
         waiting: standing.waiting,
         waited_ms: u64::try_from(standing.waited.as_millis()).unwrap_or(u64::MAX),
+        rests_until: until(standing.rests, now),
     }
 }

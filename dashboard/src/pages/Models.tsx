@@ -45,7 +45,7 @@ export function Models({ name }: { name: string | undefined }): JSX.Element {
                     <td data-label={t.models.failed} className="r">{seen ? rate(seen.errorRate / 100) : UNKNOWN}</td>
                     <td data-label={t.models.mean} className="r">{seen ? latency(seen.avgResponseTime) : UNKNOWN}</td>
                     <td data-label={t.models.price} className="r">{model.costTier === 'free' ? t.models.free : `$${model.prices.prompt} / $${model.prices.completion}`}</td>
-                    <td data-label={t.models.breaker}><Breaker state={status?.breaker ?? null} />{status?.breakerOpenedAt && <span className="sub">{t.models.since} <When at={status.breakerOpenedAt} /></span>}{status?.inFlight ? <span className="sub">{t.models.inFlight(count(status.inFlight))}</span> : null}</td>
+                    <td data-label={t.models.breaker}><Breaker state={status?.breaker ?? null} />{status?.breakerOpenedAt && <span className="sub">{t.models.since} <When at={status.breakerOpenedAt} /></span>}{status?.inFlight ? <span className="sub">{t.models.inFlight(count(status.inFlight))}</span> : null}{status?.restsUntil && <span className="sub w">{t.models.rests} <When at={status.restsUntil} /></span>}</td>
                     <td data-label={t.models.lastFault}>{status?.lastFault ? <Link href={`/requests?model=${encodeURIComponent(model.name)}&outcome=${status.lastFault.outcome}`} title={status.lastFault.outcome}>{outcomeWord(status.lastFault.outcome)}<span className="sub"><When at={status.lastFault.at} ago /></span></Link> : UNKNOWN}</td>
                   </tr>
                 );

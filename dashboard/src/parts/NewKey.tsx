@@ -36,6 +36,7 @@ export function NewKey({ onClose }: { onClose: () => void }): JSX.Element {
       <Dialog title={t.keys.made(make.data.name)} onClose={onClose}>
         <p>{t.keys.once}</p>
         <Command text={make.data.key} />
+        {make.data.unpriced.length > 0 && <p className="small">{t.keys.unpriced(make.data.unpriced.join(', '))}</p>}
         <div className="row end"><button type="button" className="btn primary" data-first onClick={onClose}>{t.keys.kept}</button></div>
       </Dialog>
     );

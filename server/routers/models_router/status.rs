@@ -39,6 +39,8 @@ pub(in super::super) struct ModelStatus {
     in_flight: Option<usize>,
     /// The accounts that pay for it, as far as their quotas are known.
     quotas: Vec<AccountInfo>,
+    /// Until when its provider takes nothing for it from any of our accounts, as it said with refusals; null where it does.
+    rests_until: Option<DateTime<Utc>>,
     /// When it last answered since this process began; null where it has not.
     last_success_at: Option<DateTime<Utc>>,
     /// Its last fault since this process began; null where it had none.
@@ -62,7 +64,7 @@ impl ModelStates {
             let LastSeen { answered_ms, fault } = self.metrics.last_seen(&model.name);
             let mut providers = catalog.providers.iter();
             let provider = providers.find(|it| it.name == model.provider);
-            let quotas = provider.map(|it| quota_router::accounts_of(it, &self.models));
+            let quotas = provider.map(|it| quota_router::accounts_of(it, &self.models, now));
             ModelStatus {
                 model: model.name.to_string(),
                 provider: model.provider.clone(),
@@ -73,6 +75,7 @@ impl ModelStates {
                 }),
                 in_flight: self.models.in_flight(&model.provider),
                 quotas: quotas.unwrap_or_default(),
+                rests_until: quota_router::until(self.models.rests(model), now),
                 last_success_at: answered_ms.and_then(DateTime::from_timestamp_millis),
                 last_fault: fault.and_then(|(outcome, ms)| {
                     let at = DateTime::from_timestamp_millis(ms)?;
