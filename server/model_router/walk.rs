@@ -146,6 +146,11 @@ impl<'a> Walk<'a> {
                 fleet.catalog.task(&route.task)?.calls
             }),
         };
+        let providers = route.models.iter().map(|it| &it.provider);
+        let has_one_provider = providers
+            .clone()
+            .zip(providers.skip(1))
+            .all(|(a, b)| a == b);
         Self {
             fleet: route
                 .fleet
@@ -167,7 +172,8 @@ impl<'a> Walk<'a> {
             skipped: Vec::new(),
             closed: Vec::new(),
             resting: Vec::new(),
-            waits_out_rest: route.models.len() == 1,
+            // Nobody is asked for another model of the provider whose account rests.
+            waits_out_rest: has_one_provider,
             tried: Vec::new(),
             key: None,
             turn,

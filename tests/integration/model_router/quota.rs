@@ -285,6 +285,30 @@ async fn of_accounts_that_rest_the_one_is_waited_for_that_is_back_first() {
 }
 
 #[tokio::test]
+async fn where_all_models_are_of_one_provider_a_rest_is_waited_for_and_nothing_passed_over() {
+    let upstream = refused_once().await;
+    let text = format!(
+        "[providers.one]\nbase_url = \"{}\"\n\
+         [models.free]\nprovider = \"one\"\nid = \"free\"\ncontext = 8000\n\
+         [models.paid]\nprovider = \"one\"\nid = \"paid\"\ncontext = 8000\n\
+         [tasks.chat]\ncandidate = [\"free\", \"paid\"]\ncontrol = [\"free\", \"paid\"]\n",
+        upstream.base_url
+    );
+    let (router, _) = router(Catalog::parse(&text).unwrap(), flags());
+    let late = Instant::now() + Duration::from_millis(500);
+    let short = Call {
+        deadline: late,
+        ..call()
+    };
+    assert!(complete_call(&router, "chat", short).await.is_err());
+    let call = call();
+    let trail = call.trail.clone();
+    complete_call(&router, "chat", call).await.unwrap();
+    let words: Vec<_> = trail.attempts().iter().map(|it| it.word()).collect();
+    assert_eq!(words, ["ok"]);
+}
+
+#[tokio::test]
 async fn who_gets_no_slot_is_told_of_the_account_that_is_back_first() {
     let (_upstream, catalog) = both_refused("12").await;
     let (router, _) = router(catalog, flags());
