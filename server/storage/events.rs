@@ -27,10 +27,20 @@ use crate::{
 
 /// Events that are read at once.
 const PAGE: i64 = 5_000;
-/// Events, of 26 values each, that one statement adds.
-const ROWS_OF_EVENTS: usize = 500;
-/// Places of batches, of five values each, that one statement adds.
-const ROWS_OF_ORDER: usize = 1_000;
+/// Events, of 26 values each, that one statement adds at most.
+const ROWS_OF_EVENTS: usize = 256;
+/// Places of batches, of five values each, that one statement adds at most.
+const ROWS_OF_ORDER: usize = 1_024;
+
+/// How many rows each statement adds: powers of two. A statement is kept as the database has prepared it, for each number of
+/// rows another, and SQLite keeps some 4 kB for each row of an event: a hundred statements of any number are 50 MB and more.
+fn portions(mut rows: usize, most: usize) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let portion = 1 << rows.min(most).checked_ilog2()?;
+        rows -= portion;
+        Some(portion)
+    })
+}
 
 /// What [`StoredEventRow`] reads of events and the places of their batches. SQLite keeps to the order of the tables.
 macro_rules! select {
@@ -227,7 +237,10 @@ pub(super) async fn insert(
         return Ok(false);
     }
     // After an outage there are thousands of batches, and a statement binds some 32,000 values at most.
-    for batches in batches.chunks(ROWS_OF_ORDER) {
+    let mut left = batches;
+    for portion in portions(batches.len(), ROWS_OF_ORDER) {
+        let (batches, others) = left.split_at(portion);
+        left = others;
         on!(transaction, transaction => {
             let mut query = QueryBuilder::new(
                 "INSERT INTO event_order (first_seq, writer, batch, events, fence) ",
@@ -285,6 +298,18 @@ async fn are_stored(transaction: &mut Write, batches: &[Ordered]) -> sqlx::Resul
 
 /// Events as rows: the number of the batch, the place in it, the event, and its variant's name.
 pub(super) async fn insert_rows<'e>(
+    transaction: &mut Write,
+    writer: i64,
+    mut rows: impl ExactSizeIterator<Item = (i64, i64, &'e Event, String)>,
+) -> anyhow::Result<()> {
+    for portion in portions(rows.len(), ROWS_OF_EVENTS) {
+        let rows = rows.by_ref().take(portion);
+        insert_portion(transaction, writer, rows).await?;
+    }
+    Ok(())
+}
+
+async fn insert_portion<'e>(
     transaction: &mut Write,
     writer: i64,
     rows: impl Iterator<Item = (i64, i64, &'e Event, String)>,
@@ -413,6 +438,37 @@ pub(super) fn outcome(name: &str) -> Outcome {
 mod tests {
     use super::*;
     use crate::_core::assignment::Variant;
+
+    #[tokio::test]
+    async fn few_statements_are_kept_prepared_however_many_events_come_at_once() {
+        use sqlx::Connection as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/a.db", folder.path().display());
+        let storage = Storage::open(&url).await.unwrap();
+        let kept = async || {
+            on!(storage.db.write(), pool => {
+                pool.acquire().await.unwrap().cached_statements_size()
+            })
+        };
+        let before = kept().await;
+        let event = |at_ms| crate::recording::event::tests::event(at_ms, "m", 1.0);
+        let events: Vec<_> = (0..600).map(event).collect();
+        for count in (1..40).chain([255, 256, 300, 511, 600]) {
+            refused(&storage.db, &events[..count]).await.unwrap();
+        }
+        let more = kept().await - before;
+        assert!(more <= 12, "{more}");
+    }
+
+    #[test]
+    fn rows_are_added_in_powers_of_two() {
+        let of = |rows| portions(rows, 256).collect::<Vec<_>>();
+        assert_eq!(of(0), [0; 0]);
+        assert_eq!(of(1), [1]);
+        assert_eq!(of(300), [256, 32, 8, 4]);
+        assert_eq!(of(600), [256, 256, 64, 16, 8]);
+    }
 
     #[tokio::test]
     async fn of_many_events_those_are_found_that_are_refused_and_none_is_stored() {
