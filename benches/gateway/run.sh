@@ -4,7 +4,8 @@
 # Needs wrk, Node 20 and Python 3.11 with venv; a gateway that does not install or start is left out, and said so.
 # Usage: benches/gateway/run.sh [ROUNDS [SECONDS]]
 # BINARIES=folder takes modelramp and examples/gateway_upstream from there instead of building them; PEERS=folder has, or
-# is given, what the others need; ONLY="ours vllm-router" leaves out the rest.
+# is given, what the others need; ONLY="ours vllm-router" leaves out the rest; SOAK=600 asks ours for ten minutes more, and says
+# how much memory it holds meanwhile. What wrk cannot see is in scenes.mjs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD/benches/gateway
@@ -45,7 +46,7 @@ answers() { # name: whether it answers a request; prints why not
   stop "$1"; unset "pid[$1]" "url[$1]"
 }
 model() { # name, model of the upstream: as this gateway calls it
-  case $1 in ours) [ "$2" = mock ] && echo task/chat || echo "$2" ;; tensorzero) echo "tensorzero::model_name::$2" ;; *) echo "$2" ;; esac
+  case $1 in ours) case $2 in mock) echo task/chat ;; down | nobody) echo "task/$2" ;; *) echo "$2" ;; esac ;; tensorzero) echo "tensorzero::model_name::$2" ;; *) echo "$2" ;; esac
 }
 body() { # name, model, whether it streams, bytes of the prompt
   printf '{"model":"%s","messages":[{"role":"user","content":"%s"}],"stream":%s}' "$(model "$1" "$2")" \
@@ -69,9 +70,29 @@ context = 200000
 provider = "bench"
 id = "wait-50"
 context = 200000
+[models.pace-10]
+provider = "bench"
+id = "pace-10"
+context = 200000
 [tasks.chat]
 candidate = ["mock-2", "mock"]
 control = ["mock", "mock-2"]
+[models.down]
+provider = "bench"
+id = "down"
+context = 200000
+[tasks.down]
+candidate = ["down", "mock"]
+control = ["down", "mock"]
+[providers.nobody]
+base_url = "http://127.0.0.1:4709/v1"
+[models.nobody]
+provider = "nobody"
+id = "nobody"
+context = 200000
+[tasks.nobody]
+candidate = ["nobody", "mock"]
+control = ["nobody", "mock"]
 TOML
   cat >"$work/plan.toml" <<TOML
 name = "bench"
@@ -100,7 +121,7 @@ if wanted vllm-router && [ -x "$peers/v/bin/vllm-router" ]; then
 fi
 if wanted tensorzero && "$peers/v/bin/python" -c 'import tensorzero, openai' 2>/dev/null; then
   { echo '[gateway]'; echo 'observability.enabled = false'
-    for it in mock wait-50; do
+    for it in mock wait-50 pace-10; do
       printf '[models.%s]\nrouting = ["up"]\n[models.%s.providers.up]\ntype = "openai"\nmodel_name = "%s"\napi_base = "%s/"\napi_key_location = "none"\n' \
         "$it" "$it" "$it" "$upstream"
     done; } >"$work/tensorzero.toml"
@@ -119,7 +140,7 @@ if wanted portkey && [ -f "$peers/node_modules/@portkey-ai/gateway/build/start-s
 fi
 if wanted litellm && [ -x "$peers/v/bin/litellm" ]; then
   { echo 'model_list:'
-    for it in mock wait-50; do
+    for it in mock wait-50 pace-10; do
       printf -- '- model_name: %s\n  litellm_params: {model: openai/%s, api_base: %s, api_key: none}\n' "$it" "$it" "$upstream"
     done; } >"$work/litellm.yaml"
   # It does not start without a key that is hard to guess.
@@ -188,6 +209,28 @@ if [ -n "${url[ours]:-}" ]; then
   wait "$flood" || true
   echo "the flood: $(awk '/Requests\/sec/ {print $2}' "$work/flooded") wrong keys a second"
 fi
+echo
+echo '| scene | gateway | p50 | p99 |'
+echo '|---|---|---|---|'
+EXPECTED=$(curl -sf -H 'content-type: application/json' -d '{"model":"mock","messages":[{"role":"user","content":"a"}],"stream":true}' "$upstream/chat/completions")
+for name in direct ours vllm-router tensorzero portkey litellm; do
+  [ -n "${url[$name]:-}" ] || continue
+  falls=""
+  [ "$name" != ours ] || falls=$(printf ',"down":"%s","nobody":"%s"' "$(model ours down)" "$(model ours nobody)")
+  EXPECTED=$EXPECTED taskset -c 0 node "$here/scenes.mjs" "$name" "${url[$name]}" \
+    "$(printf '{"mock":"%s","pace-10":"%s"%s}' "$(model "$name" mock)" "$(model "$name" pace-10)" "$falls")" "${header[$name]}" ||
+    echo "left out, as a scene failed: $name" >&2
+done
+if [ -n "${SOAK:-}" ] && [ -n "${url[ours]:-}" ]; then
+  body ours mock false 50
+  BODY=$work/body HEADERS=${header[ours]} taskset -c 0 wrk -t1 -c64 -d"${SOAK}s" -s "$here/post.lua" "${url[ours]}/chat/completions" >"$work/soaked" & soak=$!
+  held=""
+  for _ in $(seq 10); do sleep $((SOAK / 10)); held+=" $(resident ours)"; done
+  wait "$soak" || true
+  echo
+  echo "ours for $SOAK s with 64 connections, $(awk '/requests in/ {print $1}' "$work/soaked") answers: MB resident after each tenth:$held"
+fi
+echo
 echo '| gateway | MB resident, idle | after c=64 | at the end |'
 echo '|---|---|---|---|'
 for name in ours vllm-router tensorzero portkey litellm; do

@@ -1,17 +1,19 @@
 //! A model's server that answers the same bytes to everybody: whole, or as a stream of twenty words.
 //!
-//! Usage: `gateway_upstream PORT`. The model `wait-MS` answers after so many milliseconds.
+//! Usage: `gateway_upstream PORT`. The model `wait-MS` answers after so many milliseconds, `pace-MS` leaves as many between two
+//! words, and `down` answers 503.
 
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
     Router,
     body::{Body, Bytes},
-    http::header::CONTENT_TYPE,
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{get, post},
     serve::ListenerExt,
 };
+use tokio::time::sleep;
 
 const ANSWER: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","created":1764500000,"model":"mock","choices":[{"index":0,"message":{"role":"assistant","content":"Twenty words are enough for anybody who only wants to know how long it takes to pass an answer on here.","refusal":null},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":25,"completion_tokens":20,"total_tokens":45},"service_tier":"default","system_fingerprint":"fp_1"}"#;
 const WORDS: usize = 20;
@@ -37,9 +39,13 @@ async fn main() -> anyhow::Result<()> {
 
 async fn answer(body: Bytes) -> Response {
     let has = |words: &[u8]| body.windows(words.len()).any(|it| it == words);
-    if let Some(ms) = wait_ms(&body) {
-        tokio::time::sleep(Duration::from_millis(ms)).await;
+    if has(b"\"down\"") {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
+    if let Some(pause) = span_in(&body, b"\"wait-") {
+        sleep(pause).await;
+    }
+    let pace = span_in(&body, b"\"pace-");
     if !has(br#""stream":true"#) {
         return ([(CONTENT_TYPE, "application/json")], ANSWER).into_response();
     }
@@ -63,18 +69,22 @@ async fn answer(body: Bytes) -> Response {
         for chunk in chunks {
             yield Ok::<_, Infallible>(chunk);
             // Each is a write of its own, as from a model.
-            tokio::task::yield_now().await;
+            match pace {
+                Some(pause) => sleep(pause).await,
+                None => tokio::task::yield_now().await,
+            }
         }
     };
     let body = Body::from_stream(stream);
     ([(CONTENT_TYPE, "text/event-stream")], body).into_response()
 }
 
-fn wait_ms(body: &[u8]) -> Option<u64> {
-    const WAIT: &[u8] = b"\"wait-";
-    let place = body.windows(WAIT.len()).position(|it| it == WAIT)?;
-    let digits = body[place + WAIT.len()..].iter();
+/// The milliseconds in the name of a model that begins so.
+fn span_in(body: &[u8], begin: &[u8]) -> Option<Duration> {
+    let place = body.windows(begin.len()).position(|it| it == begin)?;
+    let digits = body[place + begin.len()..].iter();
     let digits = digits.take_while(|byte| byte.is_ascii_digit());
     let digits: Vec<u8> = digits.copied().collect();
-    std::str::from_utf8(&digits).ok()?.parse().ok()
+    let ms = std::str::from_utf8(&digits).ok()?.parse().ok()?;
+    Some(Duration::from_millis(ms))
 }
