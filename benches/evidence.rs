@@ -9,7 +9,7 @@ use modelramp::{
     _core::{assignment::Variant, units::Percent},
     providers::quality::Quality,
     rollout::evidence::{
-        End, Evidence, EvidencePlan, LogLatencies, Observation, Strata, UserHistory,
+        Evidence, EvidencePlan, LogLatencies, Observation, RequestEnd, Strata, UserHistory,
     },
 };
 
@@ -54,9 +54,9 @@ fn main() {
                     Variant::Control
                 },
                 end: if i % 51 == 0 {
-                    End::Failed
+                    RequestEnd::Failed
                 } else {
-                    End::Answered
+                    RequestEnd::Answered
                 },
                 latency_ms: 300.0 + (i * 7_919 % 3_000) as f64,
                 first_words_ms: None,

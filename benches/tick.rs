@@ -29,7 +29,7 @@ use modelramp::{
     recording::{Attempted, Event, Log, Outcome},
     rollout::{
         controller::{Controller, ControllerParts, Wishes, World},
-        plan::{Known, Library},
+        plan::{KnownNames, Library},
         status::Moment,
     },
     storage::Storage,
@@ -119,7 +119,7 @@ impl Rig {
             metrics: metrics.clone(),
             log,
             library: Library::default(),
-            known: Known::default(),
+            known: KnownNames::default(),
             world: world(clock.clone()),
             seen: Default::default(),
             holder: "bench".into(),

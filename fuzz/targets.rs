@@ -9,7 +9,7 @@ use modelramp::{
     legacy::{answer, paths},
     model_router::catalog::Catalog,
     providers::{sandbox::SandboxPlan, sse},
-    rollout::plan::{Known, Plan},
+    rollout::plan::{KnownNames, Plan},
     transport::trpc::{batch, request, superjson, websocket::frame},
 };
 
@@ -96,7 +96,7 @@ fn path(text: &str) {
 
 /// Any text is a plan or a list of faults; a plan's shares are those of its stages.
 fn plan(text: &str) {
-    match Plan::parse(text, "(fuzz)", &Known::default()) {
+    match Plan::parse(text, "(fuzz)", &KnownNames::default()) {
         Ok(plan) => assert!((0.0..=100.0).contains(&plan.share_of(0).get())),
         Err(faults) => assert!(!faults.to_string().is_empty()),
     }

@@ -182,7 +182,7 @@ pub(crate) const RESOLVES: &str = "resolves";
 
 /// An alert that one channel has not had yet.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pending {
+pub struct PendingAlert {
     /// What to send.
     pub alert: Alert,
     /// The channel's name.
@@ -202,7 +202,7 @@ pub trait Outbox: Send + Sync {
         channels: &[String],
         now: DateTime<Utc>,
         limit: usize,
-    ) -> anyhow::Result<Vec<Pending>>;
+    ) -> anyhow::Result<Vec<PendingAlert>>;
     /// A channel has it.
     async fn delivered(
         &self,

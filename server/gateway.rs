@@ -38,8 +38,8 @@ use serde_json::{Map, Value};
 
 pub use self::cache::Cache;
 use self::{
-    caller::Call,
-    endpoint::{Endpoint, Line},
+    caller::GatewayCall,
+    endpoint::{Endpoint, RequestLogLine},
     refusal::{Dialect, Refusal},
 };
 use crate::{
@@ -49,7 +49,7 @@ use crate::{
     providers::RawObject,
     transport::{
         bounds::{self, Bounds, BudgetShare},
-        gate::Gate,
+        gate::CallerGate,
     },
 };
 
@@ -58,7 +58,7 @@ pub struct Gateway {
     /// Answers.
     pub models: Arc<ModelRouter>,
     /// Who calls.
-    pub gate: Arc<Gate>,
+    pub gate: Arc<CallerGate>,
     /// What clients may take of the server.
     pub bounds: Bounds,
     /// What programs call with.
@@ -105,8 +105,8 @@ pub fn routes(gateway: Gateway) -> Router {
 /// A request whose caller is known.
 struct Admitted {
     context: Context,
-    call: Call,
-    line: Line,
+    call: GatewayCall,
+    line: RequestLogLine,
 }
 
 impl Gateway {
@@ -181,7 +181,7 @@ impl Gateway {
             .call(headers.as_ref().ok(), &context, &parts.headers)
             .await;
         let call = call.map_err(|refusal| refuse(self.counted(refusal, parts)))?;
-        let line = Line::start(endpoint, &context, call.program().map(|key| &*key.name));
+        let line = RequestLogLine::start(endpoint, &context, call.program().map(|key| &*key.name));
         Ok(Admitted {
             context,
             call,
@@ -207,12 +207,12 @@ impl Gateway {
         named: Option<&HeaderMap>,
         context: &Context,
         headers: &HeaderMap,
-    ) -> Result<Call, Refusal> {
+    ) -> Result<GatewayCall, Refusal> {
         let Some(key) = named.and_then(caller::key_in) else {
-            return Call::of_user(context, headers);
+            return GatewayCall::of_user(context, headers);
         };
         match self.keys.find(key, context.received_at).await {
-            Ok(Some(key)) => Call::of_key(key, headers),
+            Ok(Some(key)) => GatewayCall::of_key(key, headers),
             Ok(None) => Err(Refusal::unauthorized()),
             Err(_) => Err(Refusal::no_database()),
         }

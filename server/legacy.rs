@@ -56,7 +56,7 @@ const IDLE: Duration = Duration::from_secs(4);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Takes memory for so many bytes of an answer, until it is dropped.
-pub type Room = Arc<dyn Fn(usize) -> Result<Holds, RpcError> + Send + Sync>;
+pub type TakeMemory = Arc<dyn Fn(usize) -> Result<Holds, RpcError> + Send + Sync>;
 
 /// The old server, as this one sees it.
 pub struct OldServer {
@@ -66,7 +66,7 @@ pub struct OldServer {
     config: LegacyConfig,
     /// Names the address in requests, so that one which comes back is known.
     marker: HeaderValue,
-    room: Room,
+    room: TakeMemory,
     /// Of requests that are under way.
     places: Arc<Semaphore>,
     /// Of event streams and sockets, which stay for as long as clients like.
@@ -100,7 +100,7 @@ impl LegacyStanding {
 impl OldServer {
     /// The old server of these settings; answers that are read whole take of `room`, and streams without an
     /// end are over when the `tasks` stop.
-    pub fn new(config: LegacyConfig, room: Room, tasks: Tasks) -> anyhow::Result<Self> {
+    pub fn new(config: LegacyConfig, room: TakeMemory, tasks: Tasks) -> anyhow::Result<Self> {
         let client = http_client::builder()
             .http1_only()
             .no_gzip()

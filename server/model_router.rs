@@ -11,9 +11,9 @@ mod breakers;
 pub mod bundle;
 mod call;
 pub mod catalog;
+mod catalog_in_use;
 mod clients;
-mod fleet;
-mod gate;
+mod concurrency_limit;
 mod keys;
 mod next;
 pub mod privacy;
@@ -43,13 +43,13 @@ use tokio::{
 };
 
 use self::{
-    breaker::State,
+    breaker::BreakerState,
     catalog::Catalog,
-    fleet::Fleet,
-    quota::{Allowed, Standing, store::QuotaStore},
+    catalog_in_use::CatalogInUse,
+    quota::{AccountStanding, AllowedByProvider, store::QuotaStore},
     streaming::{recorded, until_answer, until_first_token},
     walk::{Asks, Walk, texts},
-    watch::Watch,
+    watch::ModelWatch,
 };
 pub use self::{
     call::{Answer, AnswerStream, Call, RouteError, Urgency},
@@ -57,7 +57,7 @@ pub use self::{
     questions::Question,
     recorder::Recorder,
     route::Route,
-    trail::{End, Trail, Tried},
+    trail::{AttemptEnd, Trail, Tried},
 };
 use crate::{
     _core::{
@@ -88,7 +88,7 @@ pub enum Gone {
 
 /// What came of a look at a provider's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum ListLook {
     /// What it has was taken note of; or that it has no list.
     Taken,
     /// It was not believed.
@@ -99,9 +99,9 @@ pub enum Look {
 
 /// Chooses, tries, falls back and records; shared by everything that asks models.
 pub struct ModelRouter {
-    fleet: ArcSwap<Fleet>,
+    in_use: ArcSwap<CatalogInUse>,
     rules: Option<breaker::Rules>,
-    watch: Watch,
+    watch: ModelWatch,
     adopted: Notify,
     /// Who wants questions to be judged, if somebody does.
     questions: OnceLock<mpsc::Sender<Question>>,
@@ -124,9 +124,9 @@ impl ModelRouter {
         attempt_timeout: Duration,
     ) -> Self {
         Self {
-            fleet: ArcSwap::from_pointee(Fleet::new(catalog, clients)),
+            in_use: ArcSwap::from_pointee(CatalogInUse::new(catalog, clients)),
             rules: None,
-            watch: Watch::default(),
+            watch: ModelWatch::default(),
             adopted: Notify::new(),
             questions: OnceLock::new(),
             flags,
@@ -159,8 +159,8 @@ impl ModelRouter {
     /// Leaves models alone that fail, by these rules; without rules it does not.
     pub fn with_breakers(mut self, rules: Option<breaker::Rules>) -> Self {
         self.rules = rules;
-        let fleet = Fleet::clone(&self.fleet.load()).with_breakers(rules);
-        self.fleet.store(Arc::new(fleet));
+        let in_use = CatalogInUse::clone(&self.in_use.load()).with_breakers(rules);
+        self.in_use.store(Arc::new(in_use));
         self
     }
 
@@ -170,18 +170,18 @@ impl ModelRouter {
         catalog: &Catalog,
         sandbox: Option<&str>,
     ) -> Result<Clients, ClientError> {
-        self.fleet.load().clients.renewed(catalog, sandbox)
+        self.in_use.load().clients.renewed(catalog, sandbox)
     }
 
     /// Goes on with another catalog. A call that has chosen its route goes its way to the end with the one
     /// before. Breakers of models that stay and what our accounts have used go on.
     pub async fn adopt(&self, catalog: Catalog, clients: Clients) {
-        let before = self.fleet.load_full();
-        let fleet = before.renewed(catalog, clients, self.rules);
-        fleet.quotas.catch_up().await;
-        let fleet = Arc::new(fleet);
-        self.fleet.store(fleet.clone());
-        self.watch.keep(|model| fleet.has_as(&before, model));
+        let before = self.in_use.load_full();
+        let in_use = before.renewed(catalog, clients, self.rules);
+        in_use.quotas.catch_up().await;
+        let in_use = Arc::new(in_use);
+        self.in_use.store(in_use.clone());
+        self.watch.keep(|model| in_use.has_as(&before, model));
         self.adopted.notify_one();
     }
 
@@ -191,32 +191,32 @@ impl ModelRouter {
     }
 
     /// What the breaker of a model lets through now; `None` where it has none.
-    pub fn breaker(&self, model: &str) -> Option<State> {
-        self.fleet.load().breakers.state(model)
+    pub fn breaker(&self, model: &str) -> Option<BreakerState> {
+        self.in_use.load().breakers.state(model)
     }
 
     /// How long ago the breaker of a model opened that is not closed again.
     pub fn breaker_opened(&self, model: &str) -> Option<Duration> {
-        self.fleet.load().breakers.opened(model)
+        self.in_use.load().breakers.opened(model)
     }
 
     /// Attempts at a provider's models that are under way; `None` of one that is not known.
     pub fn in_flight(&self, provider: &str) -> Option<usize> {
-        let fleet = self.fleet.load();
-        Some(fleet.clients.of.get(provider)?.in_flight())
+        let in_use = self.in_use.load();
+        Some(in_use.clients.of.get(provider)?.in_flight())
     }
 
     /// Goes on with what an earlier process used of our accounts' quotas, and keeps what this one uses.
     pub async fn restore_quotas(&self, store: Arc<dyn QuotaStore>) -> anyhow::Result<()> {
-        self.fleet.load().quotas.restore(store).await
+        self.in_use.load().quotas.restore(store).await
     }
 
     /// Our keys at the providers by the variables that hold them, and whether each is in use: provider,
     /// variable, and that.
     pub fn keys(&self) -> Vec<(String, String, bool)> {
-        let fleet = self.fleet.load();
+        let in_use = self.in_use.load();
         let mut all = Vec::new();
-        for (provider, client) in fleet.clients.of.iter() {
+        for (provider, client) in in_use.clients.of.iter() {
             for key in client.keys.0.iter() {
                 if let Some(variable) = &key.variable {
                     all.push((provider.clone(), variable.clone(), key.is_usable()));
@@ -228,21 +228,21 @@ impl ModelRouter {
 
     /// How an account of ours stands, by its label: the provider's name, or `NAME/ACCOUNT`. `None` where no
     /// quota of it is known.
-    pub fn quota(&self, account: &str) -> Option<Standing> {
-        self.fleet.load().quotas.standing(account)
+    pub fn quota(&self, account: &str) -> Option<AccountStanding> {
+        self.in_use.load().quotas.standing(account)
     }
 
     /// What providers said with their last answers of the models of an account, by its label.
-    pub fn allowed(&self, account: &str) -> Vec<Allowed> {
-        self.fleet.load().quotas.allowed(account)
+    pub fn allowed(&self, account: &str) -> Vec<AllowedByProvider> {
+        self.in_use.load().quotas.allowed(account)
     }
 
     /// How long a model can be asked by none of our accounts, where its provider said so of each.
     pub fn rests(&self, model: &catalog::Model) -> Option<Duration> {
-        let fleet = self.fleet.load();
-        let provider = fleet.catalog.provider(&model.provider)?;
+        let in_use = self.in_use.load();
+        let provider = in_use.catalog.provider(&model.provider)?;
         let accounts = provider.accounts().into_iter();
-        let rests = accounts.map(|(label, _)| fleet.quotas.rests(&label, model));
+        let rests = accounts.map(|(label, _)| in_use.quotas.rests(&label, model));
         rests.collect::<Option<Vec<_>>>()?.into_iter().min()
     }
 
@@ -255,7 +255,7 @@ impl ModelRouter {
     }
 
     /// What providers tell of their models.
-    pub fn watch(&self) -> &Watch {
+    pub fn watch(&self) -> &ModelWatch {
         &self.watch
     }
 
@@ -271,29 +271,29 @@ impl ModelRouter {
         provider: &str,
         is_believed: impl FnOnce(&[Listed]) -> bool,
         at: impl FnOnce() -> DateTime<Utc>,
-    ) -> Result<Look, Fault> {
-        let fleet = self.fleet.load_full();
-        let client = fleet.clients.get(provider);
+    ) -> Result<ListLook, Fault> {
+        let in_use = self.in_use.load_full();
+        let client = in_use.clients.get(provider);
         let key = client.and_then(|client| client.keys.0.first());
-        let (true, Some(key)) = (Arc::ptr_eq(&fleet.catalog, catalog), key) else {
-            return Ok(Look::Outdated);
+        let (true, Some(key)) = (Arc::ptr_eq(&in_use.catalog, catalog), key) else {
+            return Ok(ListLook::Outdated);
         };
         let listed = match key.api.models().await {
             Ok(listed) => Some(listed),
             Err(fault) if matches!(fault.status, Some(404 | 405 | 501)) => None,
             Err(fault) => return Err(fault),
         };
-        if !Arc::ptr_eq(&self.fleet.load().catalog, catalog) {
-            return Ok(Look::Outdated);
+        if !Arc::ptr_eq(&self.in_use.load().catalog, catalog) {
+            return Ok(ListLook::Outdated);
         }
         match listed {
             None => self.watch.not_told(catalog, provider, at()),
             Some(listed) if is_believed(&listed) => {
                 self.watch.listed(catalog, provider, &listed, at());
             }
-            Some(_) => return Ok(Look::Doubted),
+            Some(_) => return Ok(ListLook::Doubted),
         }
-        Ok(Look::Taken)
+        Ok(ListLook::Taken)
     }
 
     /// Why nobody can get an answer of a model; `None` where that is not known.
@@ -314,7 +314,7 @@ impl ModelRouter {
 
     /// The catalog in use now; another may take its place.
     pub fn catalog(&self) -> Arc<Catalog> {
-        self.fleet.load().catalog.clone()
+        self.in_use.load().catalog.clone()
     }
 
     /// Which models a request of this subject for this task is put to, and why; nothing is sent. `model`
@@ -325,11 +325,11 @@ impl ModelRouter {
         subject: Option<&Subject>,
         model: Option<&str>,
     ) -> Result<Route, RouteError> {
-        let fleet = self.fleet.load_full();
-        let (catalog, flags, most) = (&fleet.catalog, &self.flags, self.max_fallbacks);
+        let in_use = self.in_use.load_full();
+        let (catalog, flags, most) = (&in_use.catalog, &self.flags, self.max_fallbacks);
         let gone = self.watch.gone();
         let route = Route::select(catalog, flags, &gone, task, subject, model, most)?;
-        Ok(route.by(fleet))
+        Ok(route.by(in_use))
     }
 
     /// The route of a caller that names a model and no task: that model alone. Nobody decides about it.
@@ -338,9 +338,9 @@ impl ModelRouter {
         model: &str,
         subject: Option<&Subject>,
     ) -> Result<Route, RouteError> {
-        let fleet = self.fleet.load_full();
-        let route = Route::of_model(&fleet.catalog, model, None, subject)?;
-        Ok(route.by(fleet))
+        let in_use = self.in_use.load_full();
+        let route = Route::of_model(&in_use.catalog, model, None, subject)?;
+        Ok(route.by(in_use))
     }
 
     /// The primary of a task's control route alone, for what no rollout decides about.
@@ -349,24 +349,24 @@ impl ModelRouter {
         task: &str,
         subject: Option<&Subject>,
     ) -> Result<Route, RouteError> {
-        let fleet = self.fleet.load_full();
-        let route = Route::of_control(&fleet.catalog, task, subject)?;
-        Ok(route.by(fleet))
+        let in_use = self.in_use.load_full();
+        let route = Route::of_control(&in_use.catalog, task, subject)?;
+        Ok(route.by(in_use))
     }
 
     /// One model alone for texts of a task, of whose privacy it has to be worthy. Nobody decides about it, and it is
     /// recorded as a model that is named.
     pub fn select_alone(&self, task: &str, model: &str) -> Result<Route, RouteError> {
-        let fleet = self.fleet.load_full();
-        let route = Route::alone(&fleet.catalog, task, model)?;
-        Ok(route.by(fleet))
+        let in_use = self.in_use.load_full();
+        let route = Route::alone(&in_use.catalog, task, model)?;
+        Ok(route.by(in_use))
     }
 
     /// The same, but told nothing first: it reads texts of the task, and does not do what the task's models do.
     pub fn select_reader(&self, task: &str, model: &str) -> Result<Route, RouteError> {
-        let fleet = self.fleet.load_full();
-        let route = Route::reader(&fleet.catalog, task, model)?;
-        Ok(route.by(fleet))
+        let in_use = self.in_use.load_full();
+        let route = Route::reader(&in_use.catalog, task, model)?;
+        Ok(route.by(in_use))
     }
 
     /// The whole answer of the first model of the route that gives one.

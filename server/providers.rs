@@ -43,7 +43,7 @@ use crate::_core::{trace_parent::TraceParent, units::Microdollars};
 
 /// One message of a conversation, as the OpenAI API has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Message {
+pub struct ChatMessage {
     /// `system`, `user`, `assistant` or `tool`.
     pub role: String,
     /// Text, or a list of parts; null where an assistant only called tools.
@@ -54,7 +54,7 @@ pub struct Message {
     pub rest: Map<String, Value>,
 }
 
-impl Message {
+impl ChatMessage {
     /// A message of plain text.
     pub fn text(role: &str, content: impl Into<String>) -> Self {
         Self {
@@ -71,7 +71,7 @@ pub struct ChatRequest {
     /// The model's id as the provider knows it.
     pub model: String,
     /// The conversation.
-    pub messages: Vec<Message>,
+    pub messages: Vec<ChatMessage>,
     /// Tokens the answer may have; the model's own limit where `None`.
     pub max_tokens: Option<u32>,
     /// Further fields of the body (`temperature`, `tools`, …), passed on as they are.
@@ -89,7 +89,7 @@ pub struct ChatRequest {
 
 impl ChatRequest {
     /// A request with these messages, for whichever model is named later.
-    pub fn new(messages: Vec<Message>) -> Self {
+    pub fn new(messages: Vec<ChatMessage>) -> Self {
         Self {
             model: String::new(),
             messages,
@@ -272,7 +272,7 @@ pub struct Completion {
     /// The reply as it was received: JSON.
     pub raw: String,
     /// What a large one takes of the room for such, as long as it lives.
-    pub held: Held,
+    pub held: ReplyPlace,
 }
 
 /// Vectors for texts.
@@ -283,14 +283,14 @@ pub struct Embedded {
     /// Tokens and cost, where the provider says.
     pub usage: Option<Usage>,
     /// As in [`Completion`].
-    pub held: Held,
+    pub held: ReplyPlace,
 }
 
 /// The place of a large reply, whoever has a copy of it.
 #[derive(Clone, Debug, Default)]
-pub struct Held(Option<Arc<OwnedSemaphorePermit>>);
+pub struct ReplyPlace(Option<Arc<OwnedSemaphorePermit>>);
 
-impl PartialEq for Held {
+impl PartialEq for ReplyPlace {
     /// Says nothing about the answer.
     fn eq(&self, _: &Self) -> bool {
         true

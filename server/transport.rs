@@ -26,7 +26,7 @@ use axum::{
 };
 use http::Method;
 
-use self::{gate::Gate, operations::Readiness};
+use self::{gate::CallerGate, operations::Readiness};
 use crate::{
     _core::{auth::asserted::TrustedProxy, tasks::Tasks, turns::Turns},
     legacy::{self, OldServer},
@@ -42,7 +42,7 @@ pub struct PortParts {
     /// Who computes for clients takes turns.
     pub turns: Turns,
     /// Who calls, and from where.
-    pub gate: Arc<Gate>,
+    pub gate: Arc<CallerGate>,
     /// Says when the server stops.
     pub tasks: Tasks,
     /// The description of the procedures, at `/api/openapi.json`, and the page about them, at `/api/docs`.

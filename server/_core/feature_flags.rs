@@ -71,8 +71,9 @@ pub enum Reason {
 
 /// What was decided for one subject.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "Decision")]
 #[serde(rename_all = "camelCase")]
-pub struct Decision {
+pub struct Assignment {
     /// Who answers: control or the candidate.
     pub variant: Variant,
     /// The rule that decided.
@@ -196,7 +197,7 @@ impl LiveRollout {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assigned {
     /// What was decided.
-    pub decision: Decision,
+    pub decision: Assignment,
     /// Who decided.
     pub rollout: Option<Arc<LiveRollout>>,
 }
@@ -298,7 +299,7 @@ impl FeatureFlags {
     }
 
     /// Which variant a subject gets by the live share alone, and why.
-    pub fn decide(&self, subject: Option<&Subject>) -> Decision {
+    pub fn decide(&self, subject: Option<&Subject>) -> Assignment {
         self.decide_by(&self.live.load(), None, subject)
     }
 
@@ -307,7 +308,7 @@ impl FeatureFlags {
         live: &LiveShares,
         rollout: Option<&LiveRollout>,
         subject: Option<&Subject>,
-    ) -> Decision {
+    ) -> Assignment {
         let (share, algorithm, salt) = match rollout {
             Some(rollout) => (rollout.share, rollout.algorithm, &rollout.salt),
             None => (live.steered.share, self.config.algorithm, &self.config.salt),
@@ -335,7 +336,7 @@ impl FeatureFlags {
                 (None, _) => (false, Reason::NoSubject),
             }
         };
-        Decision {
+        Assignment {
             variant: if is_in {
                 Variant::Candidate
             } else {

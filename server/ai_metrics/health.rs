@@ -10,8 +10,9 @@ use super::numbers::{number, one_decimal};
 
 /// The verdict in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Status")]
 #[serde(rename_all = "kebab-case")]
-pub enum Status {
+pub enum HealthStatus {
     /// Nothing happened, so nothing is known; never a reason to promote.
     NoData,
     /// No threshold is exceeded.
@@ -29,7 +30,7 @@ pub struct Health {
     /// Nothing is critical; also true without data, which `status` tells apart.
     pub healthy: bool,
     /// The verdict in one word.
-    pub status: Status,
+    pub status: HealthStatus,
     /// Texts of exceeded warning thresholds: error rate, P95, average.
     pub warnings: Vec<String>,
     /// Texts of exceeded critical thresholds, in the same order.
@@ -95,13 +96,13 @@ impl Health {
         }
 
         let status = if figures.requests == 0 {
-            Status::NoData
+            HealthStatus::NoData
         } else if !critical.is_empty() {
-            Status::Critical
+            HealthStatus::Critical
         } else if !warnings.is_empty() {
-            Status::Warning
+            HealthStatus::Warning
         } else {
-            Status::Healthy
+            HealthStatus::Healthy
         };
         Self {
             healthy: critical.is_empty(),
@@ -124,7 +125,7 @@ mod tests {
             p95_ms: 5_000.0,
             average_ms: 3_000.0,
         });
-        assert_eq!(health.status, Status::Healthy);
+        assert_eq!(health.status, HealthStatus::Healthy);
     }
 
     #[test]
@@ -139,7 +140,7 @@ mod tests {
             health,
             Health {
                 healthy: false,
-                status: Status::Critical,
+                status: HealthStatus::Critical,
                 warnings: vec!["P95 response time elevated: 5000.5ms (threshold: 5s)".into()],
                 critical: vec![
                     "Error rate too high: 5.3% (threshold: 5%)".into(),

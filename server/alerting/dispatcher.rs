@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::Notify, time::timeout};
 
 use super::{
-    Alert, Channel, ChannelError, DeliveryError, Email, Notice, Outbox, PagerDuty, Pending,
+    Alert, Channel, ChannelError, DeliveryError, Email, Notice, Outbox, PagerDuty, PendingAlert,
     Severity, Slack, Webhook, escalation::Streaks, retry,
 };
 use crate::{
@@ -248,7 +248,7 @@ impl Lane {
         })
     }
 
-    async fn next(&self, now: DateTime<Utc>) -> anyhow::Result<Option<Pending>> {
+    async fn next(&self, now: DateTime<Utc>) -> anyhow::Result<Option<PendingAlert>> {
         let channel = std::slice::from_ref(&self.name);
         Ok(self.outbox.due(channel, now, 1).await?.into_iter().next())
     }
@@ -299,7 +299,7 @@ impl Lane {
 
     async fn put_off(
         &mut self,
-        pending: &Pending,
+        pending: &PendingAlert,
         error: &DeliveryError,
         now: DateTime<Utc>,
         random: &mut impl Rng,

@@ -7,13 +7,13 @@ use crate::{
     alerting::{Alert, Outbox},
     chat,
     config::Config,
-    model_router::catalog::{Access, Catalog},
+    model_router::catalog::{Catalog, ProviderAccess},
     providers::{
         openrouter,
         sandbox::{Sandbox, SandboxPlan},
     },
     recording::texts::Keep,
-    rollout::{arms::PerArm, plan::Known},
+    rollout::{arms::PerArm, plan::KnownNames},
 };
 
 /// The catalog as the settings have it, or all of its faults.
@@ -83,7 +83,7 @@ pub(super) fn warn_of_an_unused_address(config: &Config, catalog: &Catalog) {
 }
 
 /// The names that plans of rollouts may use.
-pub(crate) fn known(catalog: &Catalog) -> Known {
+pub(crate) fn known(catalog: &Catalog) -> KnownNames {
     let tasks = catalog.tasks.iter();
     let bundles = catalog.models.iter().filter_map(|model| {
         let bundle = model.bundle.as_ref()?;
@@ -93,7 +93,7 @@ pub(crate) fn known(catalog: &Catalog) -> Known {
         let route = |variant| names(task.route(variant).iter().map(|it| &*it.name));
         (task.name.to_string(), PerArm::of(route))
     });
-    Known {
+    KnownNames {
         tasks: Some(names(tasks.clone().map(|task| &*task.name))),
         models: Some(names(catalog.models.iter().map(|model| model.called()))),
         routes: routes.collect(),
@@ -128,9 +128,9 @@ pub(super) fn destinations(catalog: &Catalog, sandbox_url: Option<&str>) -> Vec<
         let (name, url) = (&provider.name, &provider.base_url);
         let variable = provider.api_key_env.as_deref().unwrap_or_default();
         match &provider.access {
-            Access::Key(_) => format!("{name} at {url}, with the key in {variable}"),
-            Access::Open => format!("{name} at {url}, without a key"),
-            Access::Sandbox => format!(
+            ProviderAccess::Key(_) => format!("{name} at {url}, with the key in {variable}"),
+            ProviderAccess::Open => format!("{name} at {url}, without a key"),
+            ProviderAccess::Sandbox => format!(
                 "{name} is SIMULATED by the sandbox at {}, as {variable} is not set",
                 sandbox_url.unwrap_or_default()
             ),

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     model_router::{Call, ModelRouter, RouteError, Trail, Urgency, quota::schedule::Priority},
-    providers::{ChatRequest, Message},
+    providers::{ChatMessage, ChatRequest},
     rollout::controller::{Controller, DueProbe},
 };
 
@@ -68,7 +68,7 @@ pub(super) async fn ask(models: &ModelRouter, model: &str) -> Option<bool> {
     let route = models.select_model(model, None).ok()?;
     let request = ChatRequest {
         max_tokens: Some(MAX_TOKENS),
-        ..ChatRequest::new(vec![Message::text("user", QUESTION)])
+        ..ChatRequest::new(vec![ChatMessage::text("user", QUESTION)])
     };
     let now = Instant::now();
     let call = Call {

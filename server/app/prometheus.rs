@@ -11,10 +11,10 @@ use crate::{
     ai_metrics,
     config::Config,
     fleet, gateway, keys, legacy, migration,
-    model_router::{ModelRouter, breaker::State, catalog::Provider, watch::Finding},
+    model_router::{ModelRouter, breaker::BreakerState, catalog::Provider, watch::ModelFinding},
     providers::masking,
     recording::{self, Log},
-    rollout::controller::{Controller, Leader},
+    rollout::controller::{Controller, WhoLeads},
     telemetry,
     transport::{bounds::Bounds, metrics::Readers},
 };
@@ -157,7 +157,7 @@ impl Gauges {
         let killed = self.flags.live().steered.killed;
         metrics::gauge!("kill_switch").set(f64::from(u8::from(killed)));
         metrics::gauge!("ai_events_waiting").set(self.log.waiting() as f64);
-        let leads = self.controller.leader() == Leader::Here;
+        let leads = self.controller.leader() == WhoLeads::Here;
         metrics::gauge!("rollouts_leader").set(f64::from(u8::from(leads)));
         metrics::gauge!("connections_open").set(self.bounds.connections.count() as f64);
         self.breakers();
@@ -196,7 +196,7 @@ impl Gauges {
             let Some(watched) = self.models.watch().of(&model.name) else {
                 continue;
             };
-            for finding in Finding::ALL {
+            for finding in ModelFinding::ALL {
                 let labels = [
                     ("model", model.name.to_string()),
                     ("provider", model.provider.clone()),
@@ -213,7 +213,7 @@ impl Gauges {
             let Some(now) = self.models.breaker(&model.name) else {
                 continue;
             };
-            for state in State::ALL {
+            for state in BreakerState::ALL {
                 let labels = [
                     ("model", model.name.to_string()),
                     ("provider", model.provider.clone()),

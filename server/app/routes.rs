@@ -18,7 +18,7 @@ use crate::{
     transport::{
         self,
         bounds::Bounds,
-        gate::Gate,
+        gate::CallerGate,
         jsonrpc::{self, JsonRpc},
         mcp,
         operations::Readiness,
@@ -35,7 +35,7 @@ pub(super) fn router(
     authenticator: Arc<Authenticator>,
 ) -> anyhow::Result<axum::Router> {
     let Areas { bounds, tasks, .. } = areas;
-    let gate = Arc::new(Gate::new(
+    let gate = Arc::new(CallerGate::new(
         authenticator,
         config.server.allowed_origins.clone(),
         Site::new(config.environment, &config.auth.site),

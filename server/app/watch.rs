@@ -21,11 +21,11 @@ use crate::{
     _core::clock,
     alerting::{Alert, Outbox, RESOLVES, Severity, sent::AlertLog},
     model_router::{
-        Look, ModelRouter,
-        catalog::{Access, Catalog},
-        watch::Finding,
+        ListLook, ModelRouter,
+        catalog::{Catalog, ProviderAccess},
+        watch::ModelFinding,
     },
-    rollout::controller::{Controller, Leader},
+    rollout::controller::{Controller, WhoLeads},
 };
 
 /// Of the time between two rounds, at random more or less, in percent.
@@ -98,7 +98,7 @@ impl ModelWatcher {
         told.retain(|provider, _| catalog.provider(provider).is_some());
         let mut is_settled = true;
         for provider in &catalog.providers {
-            if matches!(provider.access, Access::Sandbox) {
+            if matches!(provider.access, ProviderAccess::Sandbox) {
                 continue;
             }
             let name = &provider.name;
@@ -115,9 +115,9 @@ impl ModelWatcher {
             let now = clock::now();
             match look {
                 // Whoever adopted the other one has this looked at again.
-                Ok(Look::Outdated) => return true,
-                Ok(Look::Taken) => self.readable(told, name, now).await,
-                Ok(Look::Doubted) => is_settled = false,
+                Ok(ListLook::Outdated) => return true,
+                Ok(ListLook::Taken) => self.readable(told, name, now).await,
+                Ok(ListLook::Doubted) => is_settled = false,
                 Err(fault) => {
                     let why = format!("{}: {}", fault.kind.name(), fault.cause.name());
                     self.failed(told, name, &why, now).await;
@@ -147,11 +147,11 @@ impl ModelWatcher {
             let Some(watched) = self.models.watch().of(&model.name) else {
                 continue;
             };
-            for finding in Finding::ALL.into_iter().filter(|it| watched.has(*it)) {
+            for finding in ModelFinding::ALL.into_iter().filter(|it| watched.has(*it)) {
                 let soon = now.date_naive() + NEAR;
                 let severity = match finding {
-                    Finding::Gone => Severity::Critical,
-                    Finding::Retiring if watched.retires_on.is_some_and(|day| day > soon) => {
+                    ModelFinding::Gone => Severity::Critical,
+                    ModelFinding::Retiring if watched.retires_on.is_some_and(|day| day > soon) => {
                         Severity::Info
                     }
                     _ => Severity::Warning,
@@ -179,8 +179,9 @@ impl ModelWatcher {
             let details = json!({"provider": provider, RESOLVES: resolves});
             self.send(Severity::Info, title, text, details, now).await;
         }
-        let is_new =
-            |it: &(&(Arc<str>, Finding), &(Severity, String))| !told.findings.contains_key(it.0);
+        let is_new = |it: &(&(Arc<str>, ModelFinding), &(Severity, String))| {
+            !told.findings.contains_key(it.0)
+        };
         let mut new: Vec<_> = found.iter().filter(is_new).collect();
         // By the model's name, the most urgent of it first.
         new.sort_by(|(a, (urgent, _)), (b, (other, _))| a.0.cmp(&b.0).then(other.cmp(urgent)));
@@ -208,7 +209,9 @@ impl ModelWatcher {
                 .collect();
             told.findings.extend(new);
         }
-        found.keys().all(|(_, finding)| *finding != Finding::Gone)
+        found
+            .keys()
+            .all(|(_, finding)| *finding != ModelFinding::Gone)
     }
 
     async fn failed(
@@ -258,7 +261,7 @@ impl ModelWatcher {
         now: DateTime<Utc>,
     ) -> Option<String> {
         // At a start nobody may lead yet, and what a process has found it does not find again.
-        if self.controller.leader() == Leader::Elsewhere {
+        if self.controller.leader() == WhoLeads::Elsewhere {
             return None;
         }
         let alert = Alert::of_catalog(severity, title, text, details, now);

@@ -58,11 +58,11 @@ impl RecentMessages {
     }
 
     /// The messages as a model gets them, oldest first.
-    pub fn into_messages(self) -> impl Iterator<Item = providers::Message> {
+    pub fn into_messages(self) -> impl Iterator<Item = providers::ChatMessage> {
         self.newest_first
             .into_iter()
             .rev()
-            .map(|(role, content)| providers::Message::text(role.name(), content))
+            .map(|(role, content)| providers::ChatMessage::text(role.name(), content))
     }
 }
 

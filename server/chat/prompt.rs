@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
 use serde_json::Value;
 
-use crate::providers::Message;
+use crate::providers::ChatMessage;
 
 /// How to behave, where the catalog says nothing else.
 pub const INSTRUCTIONS: &str = "\
@@ -73,14 +73,14 @@ fn nothings<S: Serializer>(
 
 /// The one system message that stands before a conversation, below what the model is told first: many models take no
 /// second one.
-pub fn system_message(context: Option<&ChatContext>, now: DateTime<Utc>) -> Message {
+pub fn system_message(context: Option<&ChatContext>, now: DateTime<Utc>) -> ChatMessage {
     let now = now.format("%A, %Y-%m-%d %H:%M");
     let mut text = format!("It is {now} UTC.");
     let lines = context.map(context_lines).unwrap_or_default();
     if !lines.is_empty() {
         text += &format!("\n\n{CONTEXT_HEADING}\n{}", lines.join("\n"));
     }
-    Message::text("system", text)
+    ChatMessage::text("system", text)
 }
 
 fn context_lines(context: &ChatContext) -> Vec<String> {

@@ -158,7 +158,7 @@ impl Chat {
         &self,
         context: &Context,
         question: SentMessage,
-        instructions: providers::Message,
+        instructions: providers::ChatMessage,
         started: Instant,
     ) -> Result<Answered, ChatError> {
         let call = self.call(context, &question, instructions, started).await?;
@@ -185,7 +185,7 @@ impl Chat {
         &self,
         context: &Context,
         question: &SentMessage,
-        instructions: providers::Message,
+        instructions: providers::ChatMessage,
         started: Instant,
     ) -> Result<Call, ChatError> {
         let budget = self.history_budget(&instructions, &question.route);
@@ -265,7 +265,7 @@ impl Chat {
 
     /// Tokens for the conversation: what is configured, or what the smallest model on the route has
     /// left once the instructions are in and a quarter is kept for the answer.
-    fn history_budget(&self, instructions: &providers::Message, route: &Route) -> usize {
+    fn history_budget(&self, instructions: &providers::ChatMessage, route: &Route) -> usize {
         let model_tokens = route.context_tokens();
         let readable = usize::try_from(model_tokens - model_tokens / 4).unwrap_or(usize::MAX);
         let prompt = route.prompts(INSTRUCTIONS).map(estimate_tokens).max();
@@ -344,8 +344,11 @@ impl Drop for ReplyUnderWay<'_> {
 
 /// A request that every template takes: one system message, then the user and the model in turns,
 /// beginning with the user.
-fn in_turns(instructions: providers::Message, history: RecentMessages) -> Vec<providers::Message> {
-    let is_system = |message: &providers::Message| message.role == "system";
+fn in_turns(
+    instructions: providers::ChatMessage,
+    history: RecentMessages,
+) -> Vec<providers::ChatMessage> {
+    let is_system = |message: &providers::ChatMessage| message.role == "system";
     let (system, talk): (Vec<_>, Vec<_>) = history.into_messages().partition(is_system);
     let talk = talk
         .into_iter()

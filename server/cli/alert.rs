@@ -13,7 +13,7 @@ use clap::{
 use super::table::clean;
 use crate::{
     _core::http_client,
-    alerting::{Alert, Dispatcher, Outbox, Pending},
+    alerting::{Alert, Dispatcher, Outbox, PendingAlert},
     config::{ChannelName, Config},
 };
 
@@ -89,7 +89,12 @@ impl Outbox for NoOutbox {
         Ok(())
     }
 
-    async fn due(&self, _: &[String], _: DateTime<Utc>, _: usize) -> anyhow::Result<Vec<Pending>> {
+    async fn due(
+        &self,
+        _: &[String],
+        _: DateTime<Utc>,
+        _: usize,
+    ) -> anyhow::Result<Vec<PendingAlert>> {
         Ok(Vec::new())
     }
 

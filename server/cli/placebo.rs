@@ -15,8 +15,8 @@ use crate::{
     config::Config,
     rollout::{
         placebos::PlaceboStore as _,
-        plan::{Known, Library, Plan},
-        simulate::placebo::{self, Log, Placebo},
+        plan::{KnownNames, Library, Plan},
+        simulate::placebo::{self, ControlLog, Placebo},
         world::World,
     },
     routers::methods::{MakePlacebo, ROLLOUT_PLACEBO},
@@ -117,7 +117,7 @@ fn show(placebo: &Placebo, json: bool) -> anyhow::Result<()> {
 
 /// A plan of the settings' folder, one that ships, or a text.
 fn find(config: &Config, plan: &str) -> anyhow::Result<Plan> {
-    let (text, known) = (plan_text(plan)?, Known::default());
+    let (text, known) = (plan_text(plan)?, KnownNames::default());
     if Plan::is_text(&text) {
         return Ok(Plan::parse(&text, plan, &known)?);
     }
@@ -129,7 +129,7 @@ fn find(config: &Config, plan: &str) -> anyhow::Result<Plan> {
     })
 }
 
-async fn read(config: &Config, plan: &Plan, days: i64) -> anyhow::Result<Log> {
+async fn read(config: &Config, plan: &Plan, days: i64) -> anyhow::Result<ControlLog> {
     let storage = Storage::open_read_only(&config.database.url).await?;
     let now = World::real().now().wall;
     let span = (now - TimeDelta::days(days), now);

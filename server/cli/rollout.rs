@@ -21,7 +21,7 @@ use super::{
 use crate::{
     _core::{method::Method, procedure::NoInput, units::Percent},
     config::{ClientConfig, Config, Sources},
-    rollout::plan::{Known, Library, Plan},
+    rollout::plan::{KnownNames, Library, Plan},
     routers::{
         methods::{
             FLAGS_GET, ROLLOUT_ADVANCE, ROLLOUT_APPROVE, ROLLOUT_GET, ROLLOUT_HISTORY,
@@ -355,7 +355,7 @@ async fn validate(
 
 /// Checks a plan without a server: its names are taken as they are.
 fn checked_here(plan: &str, text: &str, traffic: Option<(f64, f64)>) -> anyhow::Result<Checked> {
-    let known = Known::default();
+    let known = KnownNames::default();
     let plan = if Plan::is_text(text) {
         Plan::parse(text, plan, &known)
     } else {

@@ -15,11 +15,11 @@ use super::arguments::{percentage, plan_text, traffic};
 use crate::{
     _core::suggest,
     rollout::{
-        plan::{Known, Library, Plan},
+        plan::{KnownNames, Library, Plan},
         simulate::{
             certify::{self, Options, Progress},
             pictures,
-            planner::{Sight, Traffic},
+            planner::{ExpectedTraffic, Sight},
             plot, worlds,
         },
     },
@@ -123,7 +123,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                     "the account allows {quota} requests a day of {traffic}: the others have no answer, and count for neither side"
                 )?;
             }
-            let traffic = Traffic {
+            let traffic = ExpectedTraffic {
                 requests_per_day: quota.map_or(traffic, |quota| quota.min(traffic)),
                 baseline,
                 users: users.map(f64::from),
@@ -186,12 +186,12 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-fn see(plan: &str, traffic: Traffic) -> anyhow::Result<()> {
+fn see(plan: &str, traffic: ExpectedTraffic) -> anyhow::Result<()> {
     let text = plan_text(plan)?;
     let plan = if Plan::is_text(&text) {
-        Plan::parse(&text, plan, &Known::default())?
+        Plan::parse(&text, plan, &KnownNames::default())?
     } else {
-        let shipped = Library::load(None, &Known::default())?;
+        let shipped = Library::load(None, &KnownNames::default())?;
         let found = shipped.get(text.trim()).cloned();
         found.with_context(|| {
             let known: Vec<_> = shipped.plans().map(|plan| plan.name.as_str()).collect();

@@ -13,8 +13,9 @@ use crate::_core::{actor::Actor, caller::Role};
 
 /// What was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Subject")]
 #[serde(rename_all = "lowercase")]
-pub enum Subject {
+pub enum AuditSubject {
     /// A rollout.
     Rollout,
     /// The kill switch or the live share.
@@ -33,7 +34,7 @@ pub enum Subject {
     Texts,
 }
 
-impl Subject {
+impl AuditSubject {
     /// All of them.
     pub const ALL: [Self; 8] = [
         Self::Rollout,
@@ -82,7 +83,7 @@ pub struct AuditEntry {
     /// When it was done.
     pub at: DateTime<Utc>,
     /// What was changed.
-    pub subject: Subject,
+    pub subject: AuditSubject,
     /// Which one: a rollout's id, a name, a user's number; none for flags, of which there is one set.
     pub subject_id: Option<String>,
     /// Who did it; none where that is not kept.
@@ -103,7 +104,7 @@ pub struct AuditEntry {
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
     /// What was changed: one of these, each once.
-    pub subjects: Vec<Subject>,
+    pub subjects: Vec<AuditSubject>,
     /// Which one: a rollout's id, the name of a key or a setting, a user's number.
     pub subject_id: Option<String>,
     /// By whom, as histories name it: `user:7`, `controller`.

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::{
     _core::{context::Context, errors::RpcError, procedure::Input, registry::Registry},
-    transport::{bounds, gate::Gate, page},
+    transport::{bounds, gate::CallerGate, page},
 };
 
 /// Rows of a file at most.
@@ -35,7 +35,7 @@ pub struct Export {
     /// The procedures.
     pub registry: Arc<Registry>,
     /// Who calls.
-    pub gate: Arc<Gate>,
+    pub gate: Arc<CallerGate>,
 }
 
 /// `/dashboard/export/*`.

@@ -76,7 +76,7 @@ pub struct FoundRequests {
 
 /// How many requests fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count {
+pub struct MatchingRequests {
     /// So many were found.
     pub found: u64,
     /// Whether all were looked at.
@@ -97,8 +97,12 @@ pub trait RequestStore: Send + Sync {
     ) -> anyhow::Result<FoundRequests>;
 
     /// How many requests fit, where at most `most` attempts that fit are counted, and so many passed.
-    async fn count(&self, filter: &RequestFilter, most: u32, passing: u32)
-    -> anyhow::Result<Count>;
+    async fn count(
+        &self,
+        filter: &RequestFilter,
+        most: u32,
+        passing: u32,
+    ) -> anyhow::Result<MatchingRequests>;
 
     /// All that is stored of these requests, in the order in which it happened.
     async fn attempts(&self, request_ids: &[String]) -> anyhow::Result<Vec<Event>>;
@@ -183,7 +187,10 @@ pub async fn page(
 }
 
 /// How many requests fit, as far as that can be told quickly.
-pub async fn count(store: &dyn RequestStore, filter: &RequestFilter) -> anyhow::Result<Count> {
+pub async fn count(
+    store: &dyn RequestStore,
+    filter: &RequestFilter,
+) -> anyhow::Result<MatchingRequests> {
     store.count(filter, MOST_COUNTED, PASSING_TO_COUNT).await
 }
 

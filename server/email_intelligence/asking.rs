@@ -12,7 +12,7 @@ use super::mail::Mail;
 use crate::{
     _core::{assignment::Subject, caller::User, context::Context, rate_limit::RateLimiter},
     model_router::{Call, ModelRouter, RouteError, Trail, Urgency},
-    providers::{ChatRequest, Message, fault::FaultKind},
+    providers::{ChatMessage, ChatRequest, fault::FaultKind},
 };
 
 /// Tokens that an answer may have.
@@ -129,8 +129,8 @@ impl EmailAsker<'_> {
                 Err(fault) => {
                     is_second = true;
                     let shown: String = text.chars().take(SHOWN).collect();
-                    messages.push(Message::text("assistant", shown));
-                    messages.push(Message::text(
+                    messages.push(ChatMessage::text("assistant", shown));
+                    messages.push(ChatMessage::text(
                         "user",
                         format!("That does not fit the schema: {fault}. Answer again, with the JSON object alone."),
                     ));

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::providers::Message;
+use crate::providers::ChatMessage;
 
 /// Characters of a body that a model reads at most; what comes later rarely changes what a mail is about.
 const READ: usize = 6_000;
@@ -79,15 +79,15 @@ one JSON object and nothing else, of this JSON Schema:";
 
 impl Mail {
     /// What is asked, and the mail.
-    pub(super) fn messages(&self, instructions: &str, schema: &str) -> Vec<Message> {
+    pub(super) fn messages(&self, instructions: &str, schema: &str) -> Vec<ChatMessage> {
         let body: String = self.body.chars().take(READ).collect();
         let mail = json!({
             "from": self.from, "to": self.to, "subject": self.subject, "body": body,
             "is_cut": body.len() < self.body.len(),
         });
         vec![
-            Message::text("system", format!("{instructions}\n\n{DATA}\n{schema}")),
-            Message::text("user", mail.to_string()),
+            ChatMessage::text("system", format!("{instructions}\n\n{DATA}\n{schema}")),
+            ChatMessage::text("user", mail.to_string()),
         ]
     }
 }

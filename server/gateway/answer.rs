@@ -11,13 +11,13 @@ use tokio::time::Instant;
 use super::{
     Admitted, Gateway,
     bill::{self, Bill},
-    cache::{self, Asking, Kept, Place},
-    endpoint::Line,
+    cache::{self, CachePlace, CacheableRequest, KeptAnswer},
+    endpoint::RequestLogLine,
     refusal::{Dialect, Refusal},
 };
 use crate::{
     _core::{call_limits, patience::Patience, rounds::others_first},
-    model_router::{AnswerStream, Call, End, Route, RouteError, Tried},
+    model_router::{AnswerStream, AttemptEnd, Call, Route, RouteError, Tried},
     providers::{ChatRequest, Delta},
 };
 
@@ -38,7 +38,7 @@ const QUEUED: HeaderName = HeaderName::from_static("x-modelramp-queued-ms");
 const DROPPED: HeaderName = HeaderName::from_static("x-modelramp-dropped");
 
 /// Writes an answer as its caller expects it.
-pub(super) trait Writer: Send + 'static {
+pub(super) trait AnswerWriter: Send + 'static {
     /// The body of a whole answer that this model gave.
     fn whole(self, raw: String, model: &str) -> Result<String, Refusal>;
 
@@ -63,25 +63,25 @@ pub(super) trait Writer: Send + 'static {
 }
 
 /// What a caller asks a route for.
-pub(super) struct Asked<W> {
+pub(super) struct RouteRequest<W> {
     pub(super) route: Route,
     pub(super) request: ChatRequest,
     pub(super) streams: bool,
     pub(super) writer: W,
     /// What it is to the answers that are kept.
-    pub(super) asking: Option<Asking>,
+    pub(super) asking: Option<CacheableRequest>,
 }
 
 /// The answer, or why there is none.
-pub(super) async fn of<W: Writer>(
+pub(super) async fn of<W: AnswerWriter>(
     gateway: &Gateway,
     admitted: &mut Admitted,
-    asked: Asked<W>,
+    asked: RouteRequest<W>,
 ) -> Result<Response, Refusal> {
     let (context, route) = (&admitted.context, &asked.route);
     let asking = asked.asking.as_ref();
     let kept_at = asking.and_then(|asking| gateway.cache.place(&admitted.call, route, asking));
-    if let Some(kept) = kept_at.as_ref().and_then(Place::kept) {
+    if let Some(kept) = kept_at.as_ref().and_then(CachePlace::kept) {
         return again(gateway, admitted, kept);
     }
     let place = if asked.streams {
@@ -143,7 +143,7 @@ pub(super) async fn of<W: Writer>(
             tell_media_type(&mut headers, false);
             tell(&mut headers, &attempts, route);
             let body = body.clone();
-            place.keep(Kept { headers, body });
+            place.keep(KeptAnswer { headers, body });
         }
         (Body::from(body), attempts)
     };
@@ -156,8 +156,8 @@ pub(super) async fn of<W: Writer>(
 }
 
 /// An answer that was kept. It counts at the rate of its key, costs nothing, and asks no model.
-fn again(gateway: &Gateway, admitted: &Admitted, kept: Kept) -> Result<Response, Refusal> {
-    let Kept { mut headers, body } = kept;
+fn again(gateway: &Gateway, admitted: &Admitted, kept: KeptAnswer) -> Result<Response, Refusal> {
+    let KeptAnswer { mut headers, body } = kept;
     bill::count_alone(gateway, admitted, &mut headers)?;
     // Nobody was asked for this one.
     headers.remove(ATTEMPTS);
@@ -183,7 +183,7 @@ pub(super) fn tell_media_type(headers: &mut HeaderMap, streams: bool) {
 
 /// A streamed answer that is kept when it has come to a good end.
 struct Keeping {
-    place: Place,
+    place: CachePlace,
     headers: HeaderMap,
     body: Vec<u8>,
     is_whole: bool,
@@ -191,7 +191,7 @@ struct Keeping {
 }
 
 impl Keeping {
-    fn new(place: Place, headers: HeaderMap) -> Self {
+    fn new(place: CachePlace, headers: HeaderMap) -> Self {
         Self {
             place,
             headers,
@@ -221,7 +221,7 @@ impl Keeping {
     fn keep(self) {
         if self.is_whole && !self.is_spoilt {
             let (headers, body) = (self.headers, self.body.into());
-            self.place.keep(Kept { headers, body });
+            self.place.keep(KeptAnswer { headers, body });
         }
     }
 }
@@ -233,12 +233,12 @@ struct UnderWay<W> {
     bill: Bill,
     writer: W,
     request_id: Arc<str>,
-    line: Line,
+    line: RequestLogLine,
     _place: call_limits::CallPermit,
     keeping: Option<Keeping>,
 }
 
-impl<W: Writer> UnderWay<W> {
+impl<W: AnswerWriter> UnderWay<W> {
     /// Its events. A fault is the last one, and then there is no good end.
     ///
     /// Events that are there together go out together: under load a write for each of them costs more than all else that
@@ -385,7 +385,7 @@ pub(super) fn tell(headers: &mut HeaderMap, attempts: &[Tried], route: &Route) {
         set(QUEUED, &queued.as_millis().to_string());
     }
     let mut attempts = attempts.iter();
-    let answered = attempts.find(|tried| matches!(tried.end, End::Answered));
+    let answered = attempts.find(|tried| matches!(tried.end, AttemptEnd::Answered));
     if let Some(answered) = answered {
         set(MODEL, &answered.model.name);
     }

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::caller::Call;
+use super::caller::GatewayCall;
 use crate::{
     _core::assignment::{Subject, Variant},
     model_router::Route,
@@ -44,9 +44,9 @@ pub struct Cache {
 
 #[derive(Default)]
 struct State {
-    entries: HashMap<Key, Entry>,
+    entries: HashMap<CacheKey, Entry>,
     /// In the order in which they were kept, which is the order in which they end.
-    order: VecDeque<(Key, Instant)>,
+    order: VecDeque<(CacheKey, Instant)>,
     bytes: usize,
     /// Counts the purges, so that what was asked before one is not kept after it.
     purges: u64,
@@ -54,17 +54,17 @@ struct State {
 
 struct Entry {
     at: Instant,
-    answer: Kept,
+    answer: KeptAnswer,
 }
 
 /// An answer as it went out.
 #[derive(Clone)]
-pub(super) struct Kept {
+pub(super) struct KeptAnswer {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
-impl Kept {
+impl KeptAnswer {
     fn bytes(&self) -> usize {
         self.body.len() + ENTRY
     }
@@ -72,10 +72,10 @@ impl Kept {
 
 /// What a request is, and for whom.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key([u8; 32]);
+pub(super) struct CacheKey([u8; 32]);
 
-impl Key {
-    fn new(call: &Call, route: &Route, asked: &Asking) -> Self {
+impl CacheKey {
+    fn new(call: &GatewayCall, route: &Route, asked: &CacheableRequest) -> Self {
         let mut digest = Sha256::new();
         let mut add = |part: &str| {
             digest.update((part.len() as u64).to_le_bytes());
@@ -101,13 +101,13 @@ impl Key {
 }
 
 /// A request as its caller wrote it: two that differ in a field that no model sees may be answered otherwise.
-pub(super) struct Asking {
+pub(super) struct CacheableRequest {
     wire: &'static str,
     /// The digest of its body.
     body: [u8; 32],
 }
 
-impl Asking {
+impl CacheableRequest {
     /// Of this body, at this path, where it has one likeliest answer.
     pub(super) fn of(wire: &'static str, body: &RawObject) -> Option<Self> {
         has_one_answer(body).then(|| Self {
@@ -148,20 +148,22 @@ impl Cache {
     }
 
     /// What a request is to it, where answers are kept at all.
-    pub(super) fn asking(&self, wire: &'static str, body: &RawObject) -> Option<Asking> {
-        (self.bytes > 0).then(|| Asking::of(wire, body)).flatten()
+    pub(super) fn asking(&self, wire: &'static str, body: &RawObject) -> Option<CacheableRequest> {
+        (self.bytes > 0)
+            .then(|| CacheableRequest::of(wire, body))
+            .flatten()
     }
 
     /// The place of an answer, where one may be kept.
     pub(super) fn place(
         self: &Arc<Self>,
-        call: &Call,
+        call: &GatewayCall,
         route: &Route,
-        asked: &Asking,
-    ) -> Option<Place> {
-        (call.may_keep && route.may_be_kept()).then(|| Place {
+        asked: &CacheableRequest,
+    ) -> Option<CachePlace> {
+        (call.may_keep && route.may_be_kept()).then(|| CachePlace {
             cache: self.clone(),
-            key: Key::new(call, route, asked),
+            key: CacheKey::new(call, route, asked),
             variant: route.variant,
             purges: self.state.lock().purges,
         })
@@ -188,16 +190,16 @@ impl Cache {
 }
 
 /// Where an answer is kept.
-pub(super) struct Place {
+pub(super) struct CachePlace {
     cache: Arc<Cache>,
-    key: Key,
+    key: CacheKey,
     variant: Variant,
     purges: u64,
 }
 
-impl Place {
+impl CachePlace {
     /// The answer that is there; counts whether there is one.
-    pub(super) fn kept(&self) -> Option<Kept> {
+    pub(super) fn kept(&self) -> Option<KeptAnswer> {
         let kept = {
             let mut state = self.cache.state.lock();
             self.cache.take_away(&mut state, Instant::now(), 0);
@@ -213,7 +215,7 @@ impl Place {
     }
 
     /// Keeps an answer, unless it is too long or everything was purged since it was asked for.
-    pub(super) fn keep(self, answer: Kept) {
+    pub(super) fn keep(self, answer: KeptAnswer) {
         let (cache, bytes) = (&self.cache, answer.bytes());
         if bytes > cache.bytes / PART {
             return;
@@ -254,17 +256,17 @@ pub(super) fn is_whole(finish_reason: Option<&str>) -> bool {
 mod tests {
     use super::*;
 
-    fn place(cache: &Arc<Cache>, key: u8) -> Place {
-        Place {
+    fn place(cache: &Arc<Cache>, key: u8) -> CachePlace {
+        CachePlace {
             cache: cache.clone(),
-            key: Key([key; 32]),
+            key: CacheKey([key; 32]),
             variant: Variant::Control,
             purges: cache.state.lock().purges,
         }
     }
 
-    fn answer(bytes: usize) -> Kept {
-        Kept {
+    fn answer(bytes: usize) -> KeptAnswer {
+        KeptAnswer {
             headers: HeaderMap::new(),
             body: vec![b'x'; bytes].into(),
         }

@@ -75,7 +75,7 @@ pub(super) fn key_in(credentials: &HeaderMap) -> Option<&str> {
 }
 
 /// Who calls, and what the headers ask for.
-pub(super) struct Call {
+pub(super) struct GatewayCall {
     who: Who,
     /// Whom the headers name.
     subject: Option<String>,
@@ -99,7 +99,7 @@ enum Who {
     Program(Arc<ApiKey>),
 }
 
-impl Call {
+impl GatewayCall {
     pub(super) fn of_user(context: &Context, headers: &HeaderMap) -> Result<Self, Refusal> {
         let user = match &context.caller {
             Caller::User(user) => user,
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn admins_name_the_subject_and_users_are_it() {
-        let admin = |subject: Option<&str>| Call {
+        let admin = |subject: Option<&str>| GatewayCall {
             who: Who::User {
                 id: 7,
                 is_admin: true,
@@ -330,7 +330,9 @@ mod tests {
             may_keep: true,
             trace: None,
         };
-        let of = |call: Call, body: &str| call.subject(&RawObject::parse(body.as_bytes()).unwrap());
+        let of = |call: GatewayCall, body: &str| {
+            call.subject(&RawObject::parse(body.as_bytes()).unwrap())
+        };
         let opaque = |id: &str| Some(Subject::Opaque(id.into()));
         let named = r#"{"user":"u-1","metadata":{"user_id":"m-1"}}"#;
         assert_eq!(of(admin(Some("h-1")), named), opaque("h-1"));
@@ -342,7 +344,7 @@ mod tests {
         let code = r#"{"metadata":{"user_id":"{\"device_id\":\"d\",\"account_uuid\":\"a\",\"session_id\":\"s\"}"}}"#;
         assert_eq!(of(admin(None), code), opaque("a"));
         assert_eq!(of(admin(None), "{}"), Subject::user(7));
-        let user = Call {
+        let user = GatewayCall {
             who: Who::User {
                 id: 7,
                 is_admin: false,

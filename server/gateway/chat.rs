@@ -8,7 +8,7 @@ use axum::{
 
 use super::{
     Admitted, Gateway, Shared,
-    answer::{self, Asked, Writer},
+    answer::{self, AnswerWriter, RouteRequest},
     chunks::Chunks,
     endpoint::Endpoint,
     refusal::{Dialect, Refusal},
@@ -26,7 +26,7 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let (body, held) = gateway.read(body).await?;
     check(&body)?;
     let route = target::route(&gateway.models, &admitted.call, &body)?;
-    let asked = Asked {
+    let asked = RouteRequest {
         streams: is_true(&body, "stream"),
         writer: Chunks::new(wants_usage(&body)),
         asking: gateway.cache.asking(ENDPOINT.path(), &body),
@@ -61,7 +61,7 @@ fn wants_usage(body: &RawObject) -> bool {
 }
 
 /// A whole answer goes out byte by byte as it came, and so does a chunk.
-impl Writer for Chunks {
+impl AnswerWriter for Chunks {
     fn whole(self, raw: String, _: &str) -> Result<String, Refusal> {
         Ok(raw)
     }

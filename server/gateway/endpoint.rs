@@ -29,7 +29,7 @@ impl Endpoint {
 
 /// The line of a request whose caller is known; written when it is finished or dropped.
 #[derive(Default)]
-pub(super) struct Line(Option<Open>);
+pub(super) struct RequestLogLine(Option<Open>);
 
 struct Open {
     endpoint: &'static Endpoint,
@@ -40,7 +40,7 @@ struct Open {
     started: Instant,
 }
 
-impl Line {
+impl RequestLogLine {
     pub(super) fn start(endpoint: &'static Endpoint, context: &Context, key: Option<&str>) -> Self {
         Self(Some(Open {
             endpoint,
@@ -59,7 +59,7 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for RequestLogLine {
     fn drop(&mut self) {
         self.finish(Some("CANCELLED"));
     }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Gateway, Refused, Shared, answer,
-    endpoint::{Endpoint, Line},
+    endpoint::{Endpoint, RequestLogLine},
     refusal::{Dialect, Refusal},
 };
 use crate::{
@@ -95,7 +95,7 @@ fn open(gateway: &Gateway, context: &Context, query: &str) -> Result<Response, R
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, None, words));
     }
     let place = gateway.limits.subscription(context)?;
-    let line = Line::start(&EVENTS, context, None);
+    let line = RequestLogLine::start(&EVENTS, context, None);
     let notices = notices(gateway.models.clone(), gateway.tasks.clone(), line, place);
     let mut response = Response::new(Body::from_stream(notices));
     answer::tell_media_type(response.headers_mut(), true);
@@ -128,7 +128,7 @@ impl InForce {
 fn notices(
     models: Arc<ModelRouter>,
     tasks: Tasks,
-    mut line: Line,
+    mut line: RequestLogLine,
     place: CallPermit,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> {
     async_stream::stream! {

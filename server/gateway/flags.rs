@@ -14,15 +14,15 @@ use serde_json::{Map, Value, value::RawValue};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Admitted, Gateway, Shared, answer, caller::Call, endpoint::Endpoint, flag_events,
-    refusal::Dialect, refusal::Refusal, target::TASK,
+    Admitted, Gateway, Shared, answer, caller::GatewayCall, endpoint::Endpoint, flag_events,
+    refusal::Dialect, refusal::Refusal,
 };
 use crate::{
     _core::{
         assignment::Subject,
         feature_flags::{DecidedBy, Reason},
     },
-    model_router::{ModelRouter, Route},
+    model_router::{ModelRouter, Route, catalog::TASK_PREFIX},
     providers::{RawObject, fields::text},
 };
 
@@ -117,7 +117,7 @@ fn evaluation(route: &Route) -> Value {
 }
 
 /// Whom a context is about.
-fn subject(call: &Call, body: &RawObject) -> Result<Result<Subject, Failure>, Refusal> {
+fn subject(call: &GatewayCall, body: &RawObject) -> Result<Result<Subject, Failure>, Refusal> {
     let context = body.get("context").map(RawValue::get);
     let Some(Ok(context)) = context.map(|it| RawObject::parse(it.as_bytes())) else {
         let details = "`context` is missing, or is no object";
@@ -151,7 +151,7 @@ fn subject(call: &Call, body: &RawObject) -> Result<Result<Subject, Failure>, Re
 /// The flag of a task, where the caller may ask for it.
 fn evaluate(
     models: &ModelRouter,
-    call: &Call,
+    call: &GatewayCall,
     key: &str,
     subject: &Subject,
 ) -> Result<Value, Failure> {
@@ -160,7 +160,7 @@ fn evaluate(
         code: ErrorCode::FlagNotFound,
         details: format!("no task `{}`", key.chars().take(100).collect::<String>()),
     };
-    if models.catalog().task(key).is_none() || !call.allows(&format!("{TASK}{key}")) {
+    if models.catalog().task(key).is_none() || !call.allows(&format!("{TASK_PREFIX}{key}")) {
         return Err(missing());
     }
     let route = models.select(key, Some(subject), None);

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use self::{events::Events, request::Translated};
 use super::{
     Admitted, Gateway, Shared,
-    answer::{self, Asked},
+    answer::{self, RouteRequest},
     endpoint::Endpoint,
     refusal::{Dialect, Refusal},
     target,
@@ -44,7 +44,7 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let streams = asked.get("stream") == Some(&Value::Bool(true));
     let writer = Events::new(&asked);
     drop(asked);
-    let asked = Asked {
+    let asked = RouteRequest {
         route,
         request: ChatRequest::passing_on(super::raw(&body)?),
         streams,

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use super::{
     Admitted, Gateway, Shared, answer,
-    caller::Call,
+    caller::GatewayCall,
     endpoint::Endpoint,
     refusal::{Dialect, Refusal},
-    target::{CLAUDE_TASK, TASK},
+    target::CLAUDE_TASK,
 };
-use crate::model_router::catalog::{Catalog, Model};
+use crate::model_router::catalog::{Catalog, Model, TASK_PREFIX};
 
 static ENDPOINT: Endpoint = Endpoint::new("/v1/models");
 /// When a model was made is not known; clients want a number.
@@ -49,7 +49,7 @@ impl<'a> Entry<'a> {
         } = self;
         match dialect {
             Dialect::Messages => {
-                let task = id.strip_prefix(TASK);
+                let task = id.strip_prefix(TASK_PREFIX);
                 let listed = task.map_or_else(|| id.clone(), |task| format!("{CLAUDE_TASK}{task}"));
                 json!({
                     "type": "model", "id": listed, "display_name": id, "created_at": CREATED_TEXT,
@@ -67,7 +67,7 @@ fn entries(catalog: &Catalog) -> impl Iterator<Item = Entry<'_>> {
     let tasks = catalog.tasks.iter().map(|task| {
         let models = task.control.iter().chain(&task.candidate);
         Entry {
-            id: format!("{TASK}{}", task.name),
+            id: format!("{TASK_PREFIX}{}", task.name),
             owner: "modelramp",
             kind: "task",
             context: models.map(|model| model.context).min().unwrap_or(0),
@@ -105,7 +105,7 @@ pub(super) async fn retrieve(
         let mut entries = entries(catalog).filter(|entry| call.allows(&entry.id));
         let task = name
             .strip_prefix(CLAUDE_TASK)
-            .map(|task| format!("{TASK}{task}"));
+            .map(|task| format!("{TASK_PREFIX}{task}"));
         let entry = entries.find(|entry| entry.id == name || task.as_ref() == Some(&entry.id));
         let entry = entry.ok_or_else(|| Refusal::no_model(&name))?;
         Ok(entry.to_json(dialect))
@@ -117,7 +117,7 @@ pub(super) async fn retrieve(
 async fn answer(
     gateway: &Gateway,
     request: Request,
-    of: impl FnOnce(&Call, &Catalog, Dialect) -> Result<Value, Refusal>,
+    of: impl FnOnce(&GatewayCall, &Catalog, Dialect) -> Result<Value, Refusal>,
 ) -> Response {
     let dialect = if request.headers().contains_key("anthropic-version") {
         Dialect::Messages

@@ -10,14 +10,16 @@ use http::{HeaderValue, StatusCode};
 
 pub(super) use self::dialect::Dialect;
 use self::harmless::harmless;
-use super::{target, told::CauseWords};
+use super::told::CauseWords;
 use crate::{
     _core::{
         errors::{ErrorCode, RpcError},
         units::counted,
     },
     keys::{OverBudget, RateLeft, TooFast},
-    model_router::{Route, RouteError, Tried, quota::schedule::Reason},
+    model_router::{
+        Route, RouteError, Tried, catalog::TASK_PREFIX, quota::schedule::SlotRefusalReason,
+    },
     providers::fault::Cause,
 };
 
@@ -199,7 +201,7 @@ impl Refusal {
     /// Neither a task nor a model has this name.
     pub(super) fn no_model(name: &str) -> Self {
         let name: String = name.chars().take(100).collect();
-        let what = match name.strip_prefix(target::TASK) {
+        let what = match name.strip_prefix(TASK_PREFIX) {
             Some(task) => format!("task `{task}`"),
             None => format!("model `{name}`"),
         };
@@ -222,7 +224,9 @@ impl Refusal {
                     ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Some("overloaded"), message)
                 };
             }
-            RouteError::OverQuota { refused, .. } if refused.reason == Reason::Database => {
+            RouteError::OverQuota { refused, .. }
+                if refused.reason == SlotRefusalReason::Database =>
+            {
                 return Self {
                     retry_after: Some(refused.after),
                     attempts: attempts.to_vec(),
@@ -234,7 +238,7 @@ impl Refusal {
                 let seconds = after.as_secs_f64().ceil();
                 let told = CauseWords::about(Cause::AccountLimit);
                 let (code, message) = match refused.reason {
-                    Reason::Rest => {
+                    SlotRefusalReason::Rest => {
                         let message =
                             format!("`{provider}` {}. It does again in {seconds} s.", told.text);
                         (told.code, message)

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use self::{events::Events, request::Translated};
 use super::{
     Admitted, Gateway, Shared,
-    answer::{self, Asked},
+    answer::{self, RouteRequest},
     endpoint::Endpoint,
     refusal::{Dialect, Refusal},
     target,
@@ -49,7 +49,7 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let kept = serde_json::to_vec(&asked).unwrap_or_default();
     let room = gateway.bounds.hold_message(&kept)??;
     drop(kept);
-    let asked = Asked {
+    let asked = RouteRequest {
         request: ChatRequest::passing_on(super::raw(&body)?),
         route,
         streams,

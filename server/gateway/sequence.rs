@@ -35,7 +35,7 @@ pub(super) enum Block {
 
 /// What happens next.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Step {
+pub(super) enum BlockStep {
     /// A block begins.
     Begin(Block),
     /// More of it; never empty.
@@ -102,7 +102,7 @@ impl Default for Sequence {
 
 impl Sequence {
     /// The steps that a chunk brings.
-    pub(super) fn push(&mut self, step: Delta) -> Vec<Step> {
+    pub(super) fn push(&mut self, step: Delta) -> Vec<BlockStep> {
         let mut steps = Vec::new();
         let chunk = self.chunks.push(step);
         if let Some(chunk) = chunk.and_then(|chunk| serde_json::from_str(&chunk).ok()) {
@@ -112,7 +112,7 @@ impl Sequence {
     }
 
     /// What was held back.
-    pub(super) fn finish(&mut self) -> Vec<Step> {
+    pub(super) fn finish(&mut self) -> Vec<BlockStep> {
         let mut steps = Vec::new();
         if let Some(usage) = self.chunks.finish()
             && let Ok(chunk) = serde_json::from_str(&usage)
@@ -134,7 +134,7 @@ impl Sequence {
         steps
     }
 
-    fn read(&mut self, chunk: &Value, steps: &mut Vec<Step>) {
+    fn read(&mut self, chunk: &Value, steps: &mut Vec<BlockStep>) {
         if self.id.is_null() {
             self.id = chunk["id"].clone();
         }
@@ -155,7 +155,7 @@ impl Sequence {
         }
     }
 
-    fn read_delta(&mut self, delta: &Map<String, Value>, steps: &mut Vec<Step>) {
+    fn read_delta(&mut self, delta: &Map<String, Value>, steps: &mut Vec<BlockStep>) {
         let thought = self.thoughts.add(delta);
         let (text, refusal) = (text(delta.get("content")), text(delta.get("refusal")));
         self.refuses |= !refusal.is_empty();
@@ -186,7 +186,7 @@ impl Sequence {
         }
     }
 
-    fn fragment(&mut self, call: &Value, steps: &mut Vec<Step>) {
+    fn fragment(&mut self, call: &Value, steps: &mut Vec<BlockStep>) {
         self.has_calls = true;
         let index = call["index"].as_u64().unwrap_or(0);
         let of = |value: &Value| value.as_str().unwrap_or("").to_owned();
@@ -235,35 +235,35 @@ impl Sequence {
     }
 
     /// A block for what was thought without a word, such as a signature that belongs to a call.
-    fn begin_thinking(&mut self, steps: &mut Vec<Step>) {
+    fn begin_thinking(&mut self, steps: &mut Vec<BlockStep>) {
         if !self.thoughts.is_empty() {
             self.enter(Open::Thinking, Block::Thinking, steps);
         }
     }
 
-    fn enter(&mut self, open: Open, block: Block, steps: &mut Vec<Step>) {
+    fn enter(&mut self, open: Open, block: Block, steps: &mut Vec<BlockStep>) {
         if self.open == Some(open) {
             return;
         }
         self.close(steps);
         self.open = Some(open);
-        steps.push(Step::Begin(block));
+        steps.push(BlockStep::Begin(block));
     }
 
-    fn close(&mut self, steps: &mut Vec<Step>) {
+    fn close(&mut self, steps: &mut Vec<BlockStep>) {
         if let Some(open) = self.open.take() {
             let thoughts = match open {
                 Open::Thinking => std::mem::take(&mut self.thoughts),
                 _ => Thoughts::default(),
             };
-            steps.push(Step::End(thoughts));
+            steps.push(BlockStep::End(thoughts));
         }
     }
 }
 
-fn add(piece: String, steps: &mut Vec<Step>) {
+fn add(piece: String, steps: &mut Vec<BlockStep>) {
     if !piece.is_empty() {
-        steps.push(Step::Piece(piece));
+        steps.push(BlockStep::Piece(piece));
     }
 }
 
@@ -323,12 +323,12 @@ mod tests {
         told
     }
 
-    fn words(steps: Vec<Step>) -> String {
+    fn words(steps: Vec<BlockStep>) -> String {
         let word = |step| match step {
-            Step::Begin(Block::Call { id, .. }) => format!("<{id}>"),
-            Step::Begin(_) => "<>".to_owned(),
-            Step::Piece(piece) => piece,
-            Step::End(_) => "</>".to_owned(),
+            BlockStep::Begin(Block::Call { id, .. }) => format!("<{id}>"),
+            BlockStep::Begin(_) => "<>".to_owned(),
+            BlockStep::Piece(piece) => piece,
+            BlockStep::End(_) => "</>".to_owned(),
         };
         steps.into_iter().map(word).collect()
     }

@@ -2,22 +2,24 @@
 //! model of the catalog, which answers alone. `claude-task-NAME` is `task/NAME` for programs that offer no
 //! model without that word.
 
-use super::{caller::Call, refusal::Refusal};
+use super::{caller::GatewayCall, refusal::Refusal};
 use crate::{
     model_router::{ModelRouter, Route, RouteError, catalog::TASK_PREFIX},
     providers::{RawObject, fields::text},
 };
 
-/// What stands before the name of a task.
-pub(super) const TASK: &str = TASK_PREFIX;
-/// The same for Anthropic's programs.
+/// What stands before the name of a task for Anthropic's programs, in the place of [`TASK_PREFIX`].
 pub(super) const CLAUDE_TASK: &str = "claude-task-";
 
 /// The route of a request.
-pub(super) fn route(models: &ModelRouter, call: &Call, body: &RawObject) -> Result<Route, Refusal> {
+pub(super) fn route(
+    models: &ModelRouter,
+    call: &GatewayCall,
+    body: &RawObject,
+) -> Result<Route, Refusal> {
     let name = name(models, call, body)?;
     let subject = call.subject(body);
-    let route = match name.strip_prefix(TASK) {
+    let route = match name.strip_prefix(TASK_PREFIX) {
         Some(task) => models.select(task, subject.as_ref(), None),
         None => models.select_model(&name, subject.as_ref()),
     };
@@ -27,12 +29,12 @@ pub(super) fn route(models: &ModelRouter, call: &Call, body: &RawObject) -> Resu
 /// The model that a request names, or the primary of a task's control route; it alone answers.
 pub(super) fn only_model(
     models: &ModelRouter,
-    call: &Call,
+    call: &GatewayCall,
     body: &RawObject,
 ) -> Result<Route, Refusal> {
     let name = name(models, call, body)?;
     let subject = call.subject(body);
-    let route = match name.strip_prefix(TASK) {
+    let route = match name.strip_prefix(TASK_PREFIX) {
         Some(task) => models.select_control(task, subject.as_ref()),
         None => models.select_model(&name, subject.as_ref()),
     };
@@ -47,7 +49,7 @@ fn refused(error: &RouteError, name: &str) -> Refusal {
 }
 
 /// The name in a request. What a key may not ask for is not there for it.
-fn name(models: &ModelRouter, call: &Call, body: &RawObject) -> Result<String, Refusal> {
+fn name(models: &ModelRouter, call: &GatewayCall, body: &RawObject) -> Result<String, Refusal> {
     let name = text(body.get("model")).filter(|name| !name.is_empty());
     let mut name = name.ok_or_else(|| {
         let message = "`model` is missing: expected the name of a model, or `task/NAME`";
@@ -56,7 +58,7 @@ fn name(models: &ModelRouter, call: &Call, body: &RawObject) -> Result<String, R
     if let Some(task) = name.strip_prefix(CLAUDE_TASK)
         && models.catalog().model(&name).is_none()
     {
-        name = format!("{TASK}{task}");
+        name = format!("{TASK_PREFIX}{task}");
     }
     if !call.allows(&name) {
         return Err(Refusal::no_model(&name));

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use super::{
     Call, Recorder, Route, Trail,
-    breakers::{Opened, Pass},
+    breakers::{OpeningFault, Pass},
     catalog::Model,
-    quota::Course,
+    quota::Bookings,
 };
 use crate::{
     _core::{amount::Amount, clock, trace_parent::TraceParent},
@@ -51,7 +51,7 @@ pub(super) struct Attempt {
     is_closed: bool,
     pass: Pass,
     /// Its request, as our quotas know it.
-    course: Course,
+    course: Bookings,
     /// Whose conversation with tools it belongs to, if it does.
     conversation: Option<Option<u64>>,
     /// Whether the answer calls a tool, so that the conversation goes on.
@@ -99,7 +99,7 @@ impl Occasion<'_> {
 
     /// The model is left alone, as its breaker is open. Where evidence counts what becomes of the request
     /// there, it counts as the attempt that opened the breaker; whether it does.
-    pub(super) fn skip(&self, opened: &Opened) -> bool {
+    pub(super) fn skip(&self, opened: &OpeningFault) -> bool {
         let event = self.event();
         let is_counted = event.counted;
         if is_counted {
@@ -141,7 +141,7 @@ impl Attempt {
             ended: None,
             is_closed: false,
             pass,
-            course: Course::default(),
+            course: Bookings::default(),
             conversation: None,
             calls_tool: false,
             has_time,
@@ -149,7 +149,7 @@ impl Attempt {
     }
 
     /// Its request takes this course, in this user's conversation with tools where there is one.
-    pub(super) fn goes_by(&mut self, course: Course, conversation: Option<Option<u64>>) {
+    pub(super) fn goes_by(&mut self, course: Bookings, conversation: Option<Option<u64>>) {
         self.course = course;
         self.conversation = conversation;
     }

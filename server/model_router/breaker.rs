@@ -61,8 +61,9 @@ impl From<BreakerConfig> for Rules {
 
 /// What a breaker lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "State")]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum BreakerState {
     /// Everything.
     Closed,
     /// Nothing.
@@ -73,7 +74,7 @@ pub enum State {
     Returning,
 }
 
-impl State {
+impl BreakerState {
     /// Every state.
     pub const ALL: [Self; 4] = [Self::Closed, Self::Open, Self::Probing, Self::Returning];
 
@@ -90,7 +91,7 @@ impl State {
 
 /// What an attempt says about its model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum AttemptClass {
     /// It answers.
     Answers,
     /// It fails.
@@ -168,7 +169,7 @@ impl Breaker {
 
     /// Leave for one attempt, or `None` where the model is to be left alone.
     pub(super) fn admit(&mut self, now: Instant) -> Option<Permit> {
-        if self.state(now) == State::Closed {
+        if self.state(now) == BreakerState::Closed {
             self.close();
         }
         let is_probe = match &mut self.now {
@@ -202,29 +203,29 @@ impl Breaker {
     }
 
     /// Takes note of what became of an attempt; whether the breaker has opened because of it.
-    pub(super) fn settle(&mut self, permit: Permit, verdict: Verdict, now: Instant) -> bool {
+    pub(super) fn settle(&mut self, permit: Permit, verdict: AttemptClass, now: Instant) -> bool {
         // Begun before it opened, an attempt says nothing new.
         if permit.opened != self.opened {
             return false;
         }
-        if self.state(now) == State::Closed {
+        if self.state(now) == BreakerState::Closed {
             self.close();
         }
         if let (true, Now::Probing { answered, next }) = (permit.is_probe, &mut self.now) {
             match verdict {
-                Verdict::Nothing => *next = Some(now + PAUSE),
-                Verdict::Answers if *answered + 1 < PROBES => {
+                AttemptClass::Nothing => *next = Some(now + PAUSE),
+                AttemptClass::Answers if *answered + 1 < PROBES => {
                     *answered += 1;
                     *next = Some(now);
                 }
-                Verdict::Answers => {
+                AttemptClass::Answers => {
                     self.recent = Recent::default();
                     self.now = Now::Returning {
                         since: now,
                         credit: 0.0,
                     };
                 }
-                Verdict::Fails | Verdict::IsBusy => {
+                AttemptClass::Fails | AttemptClass::IsBusy => {
                     self.open(now);
                     return true;
                 }
@@ -235,10 +236,10 @@ impl Breaker {
             return false;
         }
         let halves = match verdict {
-            Verdict::Answers => 0,
-            Verdict::IsBusy => 1,
-            Verdict::Fails => 2,
-            Verdict::Nothing => return false,
+            AttemptClass::Answers => 0,
+            AttemptClass::IsBusy => 1,
+            AttemptClass::Fails => 2,
+            AttemptClass::Nothing => return false,
         };
         let (attempts, failed) = self.recent.count(halves, self.rules.window, now);
         let enough = match self.now {
@@ -255,16 +256,16 @@ impl Breaker {
     }
 
     /// What it lets through now.
-    pub(super) fn state(&self, now: Instant) -> State {
+    pub(super) fn state(&self, now: Instant) -> BreakerState {
         match self.now {
-            Now::Open { until } if until > now => State::Open,
-            Now::Open { .. } | Now::Probing { .. } => State::Probing,
+            Now::Open { until } if until > now => BreakerState::Open,
+            Now::Open { .. } | Now::Probing { .. } => BreakerState::Probing,
             Now::Returning { since, .. }
                 if now.saturating_duration_since(since) < self.rules.back =>
             {
-                State::Returning
+                BreakerState::Returning
             }
-            Now::Closed | Now::Returning { .. } => State::Closed,
+            Now::Closed | Now::Returning { .. } => BreakerState::Closed,
         }
     }
 

@@ -6,25 +6,25 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    breaker::{Breaker, Permit, Rules, State, Verdict},
+    breaker::{AttemptClass, Breaker, BreakerState, Permit, Rules},
     catalog::{Catalog, Model},
 };
 use crate::providers::fault::{Cause, Fault, FaultKind};
 
 /// The breaker of each model, by its name; none where there are no rules.
 #[derive(Default)]
-pub(super) struct Breakers(HashMap<Arc<str>, Arc<Watched>>);
+pub(super) struct Breakers(HashMap<Arc<str>, Arc<ModelBreaker>>);
 
 /// A model and its breaker.
-struct Watched {
+struct ModelBreaker {
     model: Arc<Model>,
     /// With the fault that opened it last, and when that was.
-    breaker: Mutex<(Breaker, Option<(Opened, Instant)>)>,
+    breaker: Mutex<(Breaker, Option<(OpeningFault, Instant)>)>,
 }
 
 /// The fault of the attempt that opened a breaker.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Opened {
+pub(super) struct OpeningFault {
     pub(super) kind: FaultKind,
     pub(super) cause: Cause,
     /// How long that attempt took.
@@ -36,7 +36,7 @@ pub(super) enum Admission {
     /// It may be made.
     Granted(Pass),
     /// The model is left alone because of this fault.
-    Refused(Opened),
+    Refused(OpeningFault),
 }
 
 impl Breakers {
@@ -47,7 +47,10 @@ impl Breakers {
         let watched = |model: &Arc<Model>| {
             let breaker = Mutex::new((Breaker::new(rules), None));
             let model = model.clone();
-            (model.name.clone(), Arc::new(Watched { model, breaker }))
+            (
+                model.name.clone(),
+                Arc::new(ModelBreaker { model, breaker }),
+            )
         };
         Self(catalog.models.iter().map(watched).collect())
     }
@@ -62,7 +65,7 @@ impl Breakers {
     ) -> Self {
         let mut renewed = Self::new(catalog, rules);
         for (name, watched) in &mut renewed.0 {
-            let is_same = |before: &&Arc<Watched>| {
+            let is_same = |before: &&Arc<ModelBreaker>| {
                 let (before, now) = (&before.model, &watched.model);
                 before.provider == now.provider
                     && before.id == now.id
@@ -88,7 +91,7 @@ impl Breakers {
     }
 
     /// What the breaker of a model lets through; `None` where it has none.
-    pub(super) fn state(&self, model: &str) -> Option<State> {
+    pub(super) fn state(&self, model: &str) -> Option<BreakerState> {
         let watched = self.0.get(model)?;
         Some(watched.breaker.lock().0.state(Instant::now()))
     }
@@ -99,19 +102,19 @@ impl Breakers {
     pub(super) fn opened(&self, model: &str) -> Option<Duration> {
         let watched = self.0.get(model)?;
         let (breaker, opened) = &*watched.breaker.lock();
-        let is_closed = breaker.state(Instant::now()) == State::Closed;
+        let is_closed = breaker.state(Instant::now()) == BreakerState::Closed;
         (*opened).filter(|_| !is_closed).map(|(_, at)| at.elapsed())
     }
 }
 
 /// Leave to make an attempt, and whom to tell what became of it. Dropped, it tells that nothing did.
 #[derive(Default)]
-pub(super) struct Pass(Option<(Arc<Watched>, Permit)>);
+pub(super) struct Pass(Option<(Arc<ModelBreaker>, Permit)>);
 
 impl Pass {
     /// The model answers.
     pub(super) fn answered(&mut self) {
-        self.settle(Verdict::Answers, None);
+        self.settle(AttemptClass::Answers, None);
     }
 
     /// The beginning of a stream is here. Others need not wait for its end.
@@ -125,10 +128,12 @@ impl Pass {
     /// by not coming in time.
     pub(super) fn failed(&mut self, fault: &Fault, latency_ms: f64, had_time: bool) {
         let verdict = match verdict(fault) {
-            Verdict::Fails if fault.cause == Cause::TimeoutFirst && !had_time => Verdict::Nothing,
+            AttemptClass::Fails if fault.cause == Cause::TimeoutFirst && !had_time => {
+                AttemptClass::Nothing
+            }
             verdict => verdict,
         };
-        let opened = Opened {
+        let opened = OpeningFault {
             kind: fault.kind,
             cause: fault.cause,
             latency_ms,
@@ -136,7 +141,7 @@ impl Pass {
         self.settle(verdict, Some(opened));
     }
 
-    fn settle(&mut self, verdict: Verdict, opened: Option<Opened>) {
+    fn settle(&mut self, verdict: AttemptClass, opened: Option<OpeningFault>) {
         let Some((watched, permit)) = self.0.take() else {
             return;
         };
@@ -168,13 +173,13 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.settle(Verdict::Nothing, None);
+        self.settle(AttemptClass::Nothing, None);
     }
 }
 
 /// What a fault says about the model: nothing where the account, the caller, our settings or a limit of
 /// requests was at fault, or where one caller's requests alone may bring it about.
-fn verdict(fault: &Fault) -> Verdict {
+fn verdict(fault: &Fault) -> AttemptClass {
     match fault.cause {
         Cause::Unreachable
         | Cause::Cut
@@ -184,9 +189,9 @@ fn verdict(fault: &Fault) -> Verdict {
         | Cause::TimeoutUpstream
         | Cause::Malformed
         | Cause::Empty
-        | Cause::BadGeneration => Verdict::Fails,
-        Cause::UpstreamError if fault.kind.is_models_fault() => Verdict::Fails,
-        Cause::Overloaded => Verdict::IsBusy,
+        | Cause::BadGeneration => AttemptClass::Fails,
+        Cause::UpstreamError if fault.kind.is_models_fault() => AttemptClass::Fails,
+        Cause::Overloaded => AttemptClass::IsBusy,
         Cause::UpstreamError
         | Cause::Refused
         | Cause::ContextLength
@@ -200,6 +205,6 @@ fn verdict(fault: &Fault) -> Verdict {
         | Cause::PolicyUnroutable
         | Cause::PolicyRegion
         | Cause::ModelGone
-        | Cause::WrongUrl => Verdict::Nothing,
+        | Cause::WrongUrl => AttemptClass::Nothing,
     }
 }

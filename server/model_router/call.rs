@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     Trail,
-    quota::schedule::{Priority, Refused},
+    quota::schedule::{Priority, SlotRefusal},
 };
 use crate::{
     _core::suggest::hint,
@@ -104,7 +104,7 @@ pub enum RouteError {
         /// Its name in the catalog.
         provider: String,
         /// What, and when to come back.
-        refused: Refused,
+        refused: SlotRefusal,
     },
     /// A streamed answer broke off after it had begun, so no other model can take over.
     #[error("the answer of `{model}` broke off with {kind:?}")]

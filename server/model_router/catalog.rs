@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use super::{bundle::Bundle, privacy::Privacy, quota::schedule::Limits};
+use super::{bundle::Bundle, privacy::Privacy, quota::schedule::AccountLimits};
 use crate::{
     _core::{
         assignment::Variant,
@@ -78,13 +78,13 @@ pub struct Provider {
     /// Whether it takes how long an answer may be as `max_completion_tokens`, and not as `max_tokens`.
     pub limits_by_new_name: bool,
     /// Requests that our account there may make, where the file says.
-    pub quota: Option<Limits>,
+    pub quota: Option<AccountLimits>,
     /// Where it processes texts, as the file names it.
     pub region: Option<String>,
     /// What it does with texts by contract; at OpenRouter, what it is told that its hosts must do.
     pub policy: Policy,
     /// How it is called in this process.
-    pub access: Access,
+    pub access: ProviderAccess,
 }
 
 /// Another key of ours at a provider.
@@ -97,14 +97,14 @@ pub struct FurtherKey {
     /// The account that it belongs to, where that is another than the first key's.
     pub account: Option<String>,
     /// Requests that this other account may make, where they are others than the first's.
-    pub quota: Option<Limits>,
+    pub quota: Option<AccountLimits>,
     /// The key itself; `None` where it is not set, outside production.
     pub key: Option<SecretString>,
 }
 
 impl Provider {
     /// Our accounts there, with the requests that each may make: the first under the provider's name.
-    pub fn accounts(&self) -> Vec<(String, Option<Limits>)> {
+    pub fn accounts(&self) -> Vec<(String, Option<AccountLimits>)> {
         let mut accounts = vec![(self.name.clone(), self.quota)];
         for key in &self.keys {
             let label = self.label_of(key);
@@ -131,7 +131,7 @@ impl Provider {
 
 /// How a provider is called.
 #[derive(Clone, Debug, Default)]
-pub enum Access {
+pub enum ProviderAccess {
     /// Without a key.
     #[default]
     Open,
@@ -322,7 +322,7 @@ impl Catalog {
     /// The configured catalog, with each provider's address and key as the settings have them.
     ///
     /// A key that is missing is a fault, except in development and tests, where the provider gets
-    /// [`Access::Sandbox`]. There `OPENROUTER_BASE_URL` alone is enough: whoever names a server
+    /// [`ProviderAccess::Sandbox`]. There `OPENROUTER_BASE_URL` alone is enough: whoever names a server
     /// wants that one, with or without a key.
     ///
     /// `needs` are procedures and the tasks that they ask for; a task that is missing is a fault now
@@ -345,11 +345,11 @@ impl Catalog {
         })
     }
 
-    /// A catalog alone, without keys; providers that need one get [`Access::Sandbox`].
+    /// A catalog alone, without keys; providers that need one get [`ProviderAccess::Sandbox`].
     pub fn parse(text: &str) -> Result<Self, TomlFaults> {
         parse::catalog(text, "(text)", None, &[], &|provider| {
             if provider.api_key_env.is_some() {
-                provider.access = Access::Sandbox;
+                provider.access = ProviderAccess::Sandbox;
             }
             Vec::new()
         })
@@ -359,7 +359,7 @@ impl Catalog {
     pub fn needs_sandbox(&self) -> bool {
         self.providers
             .iter()
-            .any(|provider| matches!(provider.access, Access::Sandbox))
+            .any(|provider| matches!(provider.access, ProviderAccess::Sandbox))
     }
 
     /// The model of this name.
@@ -433,9 +433,9 @@ fn grant(
     };
     let mut faults = Vec::new();
     match key_of(variable, settings, environment) {
-        Ok(Some(key)) => provider.access = Access::Key(key),
-        Ok(None) if is_redirected => provider.access = Access::Open,
-        Ok(None) => provider.access = Access::Sandbox,
+        Ok(Some(key)) => provider.access = ProviderAccess::Key(key),
+        Ok(None) if is_redirected => provider.access = ProviderAccess::Open,
+        Ok(None) => provider.access = ProviderAccess::Sandbox,
         Err(fault) => faults.push((None, fault)),
     }
     for (place, further) in provider.keys.iter_mut().enumerate() {

@@ -5,9 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 
 use super::{
-    catalog::{self, Access, Catalog},
-    gate::Gate,
-    keys::{Key, Keyring},
+    catalog::{self, Catalog, ProviderAccess},
+    concurrency_limit::ConcurrencyLimit,
+    keys::{Keyring, ProviderKey},
 };
 use crate::providers::{
     connection::Http,
@@ -18,21 +18,21 @@ use crate::providers::{
 #[derive(Clone, Debug)]
 pub struct Clients {
     http: Http,
-    pub(super) of: Arc<HashMap<String, Client>>,
+    pub(super) of: Arc<HashMap<String, ProviderClient>>,
 }
 
 /// How one provider is spoken to.
 #[derive(Clone, Debug)]
-pub(super) struct Client {
+pub(super) struct ProviderClient {
     pub(super) keys: Keyring,
-    pub(super) gate: Gate,
+    pub(super) limit: ConcurrencyLimit,
     max_in_flight: usize,
 }
 
-impl Client {
+impl ProviderClient {
     /// Attempts that are under way.
     pub(super) fn in_flight(&self) -> usize {
-        self.gate.in_flight(self.max_in_flight)
+        self.limit.in_flight(self.max_in_flight)
     }
 }
 
@@ -56,15 +56,15 @@ impl Clients {
     ) -> Result<Self, ClientError> {
         let client = |provider: &catalog::Provider| {
             let (base_url, secret) = match &provider.access {
-                Access::Open => (provider.base_url.as_str(), None),
-                Access::Key(key) => (provider.base_url.as_str(), Some(key.clone())),
-                Access::Sandbox => (sandbox.unwrap_or(&provider.base_url), None),
+                ProviderAccess::Open => (provider.base_url.as_str(), None),
+                ProviderAccess::Key(key) => (provider.base_url.as_str(), Some(key.clone())),
+                ProviderAccess::Sandbox => (sandbox.unwrap_or(&provider.base_url), None),
             };
             let key = |secret, account, weight, variable: Option<&String>| {
                 let headers = provider.headers.iter();
                 let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
                 let api = OpenAiCompatible::new(self.http.clone(), base_url, secret, headers)?;
-                Ok::<_, ClientError>(Arc::new(Key {
+                Ok::<_, ClientError>(Arc::new(ProviderKey {
                     api: Arc::new(api),
                     account,
                     weight,
@@ -80,7 +80,7 @@ impl Clients {
                 variable,
             )?];
             for further in &provider.keys {
-                if let (Some(secret), Access::Key(_)) = (&further.key, &provider.access) {
+                if let (Some(secret), ProviderAccess::Key(_)) = (&further.key, &provider.access) {
                     let (account, variable) = (provider.label_of(further), &further.api_key_env);
                     let secret = Some(secret.clone());
                     keys.push(key(secret, account, further.weight, Some(variable))?);
@@ -89,9 +89,12 @@ impl Clients {
             let max_in_flight = provider.max_in_flight;
             let before = self.of.get(&provider.name);
             let before = before.filter(|it| it.max_in_flight == max_in_flight);
-            let client = Client {
+            let client = ProviderClient {
                 keys: Keyring(keys.into()),
-                gate: before.map_or_else(|| Gate::new(max_in_flight), |it| it.gate.clone()),
+                limit: before.map_or_else(
+                    || ConcurrencyLimit::new(max_in_flight),
+                    |it| it.limit.clone(),
+                ),
                 max_in_flight,
             };
             Ok((provider.name.clone(), client))
@@ -103,7 +106,7 @@ impl Clients {
         })
     }
 
-    pub(super) fn get(&self, provider: &str) -> Option<&Client> {
+    pub(super) fn get(&self, provider: &str) -> Option<&ProviderClient> {
         self.of.get(provider)
     }
 }

@@ -13,7 +13,7 @@ use super::{
     catalog::Model,
     quota::{
         Quotas, Slot,
-        schedule::{Ask, Reason, Refused},
+        schedule::{SlotRefusal, SlotRefusalReason, SlotRequest},
     },
 };
 use crate::providers::{
@@ -29,7 +29,7 @@ const TOO_OFTEN: Duration = Duration::from_secs(60);
 
 /// One key, or the way without one.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(super) struct ProviderKey {
     pub(super) api: Arc<OpenAiCompatible>,
     /// The label of its account.
     pub(super) account: String,
@@ -50,7 +50,7 @@ pub(super) enum Rest {
     ForGood,
 }
 
-impl Key {
+impl ProviderKey {
     /// Whether it may be taken now.
     pub(super) fn is_usable(&self) -> bool {
         match *self.rest.lock() {
@@ -86,7 +86,7 @@ impl Key {
 
 /// All keys at one provider; never empty.
 #[derive(Clone, Debug)]
-pub(super) struct Keyring(pub(super) Arc<[Arc<Key>]>);
+pub(super) struct Keyring(pub(super) Arc<[Arc<ProviderKey>]>);
 
 impl Keyring {
     /// A key with a slot of its account, as soon as it is this call's turn. Those in `tried` have failed this call.
@@ -94,10 +94,10 @@ impl Keyring {
         &self,
         quotas: &Quotas,
         model: &Model,
-        ask: Ask,
-        tried: &[Arc<Key>],
-    ) -> Result<(Arc<Key>, Slot), Refused> {
-        let mut refusal: Option<Refused> = None;
+        ask: SlotRequest,
+        tried: &[Arc<ProviderKey>],
+    ) -> Result<(Arc<ProviderKey>, Slot), SlotRefusal> {
+        let mut refusal: Option<SlotRefusal> = None;
         let mut accounts: Vec<String> = Vec::new();
         let mut keys = self.drawn(quotas, model, tried);
         if keys.len() > 1 {
@@ -109,8 +109,9 @@ impl Keyring {
                 continue;
             }
             // Where a rest is over sooner, another model may answer meanwhile, or that is waited for.
-            let is_later = |it: &Refused| {
-                it.reason == Reason::Rest && it.after < quotas.wait(&key.account, model, &ask)
+            let is_later = |it: &SlotRefusal| {
+                it.reason == SlotRefusalReason::Rest
+                    && it.after < quotas.wait(&key.account, model, &ask)
             };
             if refusal.as_ref().is_some_and(is_later) {
                 break;
@@ -118,7 +119,7 @@ impl Keyring {
             match quotas.enter(&key.account, model, ask).await {
                 Ok(slot) => return Ok((key, slot)),
                 Err(refused) => {
-                    let is_sooner = |it: &Refused| refused.after < it.after;
+                    let is_sooner = |it: &SlotRefusal| refused.after < it.after;
                     if refusal.as_ref().is_none_or(is_sooner) {
                         refusal = Some(refused);
                     }
@@ -127,20 +128,25 @@ impl Keyring {
             accounts.push(key.account.clone());
         }
         // A ring has a key, and whoever has tried all of them does not come back.
-        Err(refusal.unwrap_or(Refused::QUEUE))
+        Err(refusal.unwrap_or(SlotRefusal::QUEUE))
     }
 
     /// The keys in the order in which they are asked for a slot: drawn by weight and what is free. Where none
     /// may be taken that was not tried, those that were and have rested; then those that are left alone.
-    fn drawn(&self, quotas: &Quotas, model: &Model, tried: &[Arc<Key>]) -> Vec<Arc<Key>> {
-        let is_tried = |key: &&Arc<Key>| tried.iter().any(|it| Arc::ptr_eq(it, key));
+    fn drawn(
+        &self,
+        quotas: &Quotas,
+        model: &Model,
+        tried: &[Arc<ProviderKey>],
+    ) -> Vec<Arc<ProviderKey>> {
+        let is_tried = |key: &&Arc<ProviderKey>| tried.iter().any(|it| Arc::ptr_eq(it, key));
         let untried: Vec<_> = self
             .0
             .iter()
             .filter(|key| !is_tried(key))
             .cloned()
             .collect();
-        let usable = |keys: &[Arc<Key>]| -> Vec<_> {
+        let usable = |keys: &[Arc<ProviderKey>]| -> Vec<_> {
             let usable = keys.iter().filter(|key| key.is_usable());
             usable.cloned().collect()
         };
@@ -158,7 +164,7 @@ impl Keyring {
         if keys.len() > 1 {
             // Efraimidis and Spirakis, “Weighted random sampling with a reservoir” (2006): by an exponential
             // time whose rate is the weight.
-            let draw = |key: &Arc<Key>| {
+            let draw = |key: &Arc<ProviderKey>| {
                 let free = quotas.free_share(&key.account, model).unwrap_or(1.0);
                 let uniform: f64 = rand::random_range(f64::MIN_POSITIVE..1.0);
                 -uniform.ln() / (f64::from(key.weight) * free)
@@ -172,7 +178,12 @@ impl Keyring {
 
     /// Takes note of a fault of a key or of its account: `tried` has all keys that it is about. Whether another
     /// may help.
-    pub(super) fn refused(&self, key: &Arc<Key>, fault: &Fault, tried: &mut Vec<Arc<Key>>) -> bool {
+    pub(super) fn refused(
+        &self,
+        key: &Arc<ProviderKey>,
+        fault: &Fault,
+        tried: &mut Vec<Arc<ProviderKey>>,
+    ) -> bool {
         if !key.refused(fault) {
             return false;
         }
@@ -184,7 +195,7 @@ impl Keyring {
                 tried.push(other.clone());
             }
         }
-        let is_left = |other: &Arc<Key>| !tried.iter().any(|it| Arc::ptr_eq(it, other));
+        let is_left = |other: &Arc<ProviderKey>| !tried.iter().any(|it| Arc::ptr_eq(it, other));
         self.0
             .iter()
             .any(|other| is_left(other) && other.is_usable())

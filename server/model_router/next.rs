@@ -7,7 +7,7 @@ use crate::providers::fault::{Cause, Elsewhere, FaultKind};
 
 /// A failed attempt, as far as the next step depends on it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Failed {
+pub(super) struct FailedAttempt {
     pub(super) position: usize,
     pub(super) kind: FaultKind,
     pub(super) cause: Cause,
@@ -16,7 +16,7 @@ pub(super) struct Failed {
     pub(super) again: bool,
 }
 
-impl Failed {
+impl FailedAttempt {
     /// Whether another key of ours helps.
     fn was_the_keys(&self) -> bool {
         self.again && self.kind.is_accounts()
@@ -33,7 +33,7 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextAttempt {
     /// Try the model at this position of the route.
     Try { position: usize },
     /// Ask the one at this position once more, as long as a repeat is granted: after what its server asked
@@ -60,15 +60,15 @@ pub(super) enum Next {
 /// first of them is asked all the same. Those at `closed` positions cannot be asked at all.
 pub(super) fn next(
     route: &[Arc<Model>],
-    failed: &[Failed],
+    failed: &[FailedAttempt],
     skipped: &[usize],
     closed: &[usize],
     remaining: Duration,
-) -> Next {
-    let now = |position| Next::Try { position };
+) -> NextAttempt {
+    let now = |position| NextAttempt::Try { position };
     // What was filtered once is not offered to others until one takes it.
     if remaining.is_zero() || failed.iter().any(|one| one.cause == Cause::Refused) {
-        return Next::Stop;
+        return NextAttempt::Stop;
     }
     let is_closed = |position: &usize| closed.contains(position);
     // A model that cannot be asked now would else be tried without a pause until the deadline.
@@ -85,10 +85,10 @@ pub(super) fn next(
     let failed = failed.as_slice();
     // A request that was refused is put to one other model, whatever comes of that.
     let is_refusal =
-        |one: &Failed| !one.again && one.kind.may_succeed_elsewhere() == Elsewhere::OneOther;
+        |one: &FailedAttempt| !one.again && one.kind.may_succeed_elsewhere() == Elsewhere::OneOther;
     let refused = failed.iter().position(is_refusal);
     if refused.is_some_and(|first| first + 1 < failed.len()) {
-        return Next::Stop;
+        return NextAttempt::Stop;
     }
     let may_help = |model: &Model| {
         failed.iter().all(|failed| {
@@ -129,11 +129,11 @@ pub(super) fn next(
         .min()
         .filter(|(after, _)| *after <= MAX_WAIT.min(remaining / 2));
     if tried_twice {
-        return Next::Stop;
+        return NextAttempt::Stop;
     }
     if let Some((after, position)) = soonest {
         let pause = 0..u64::try_from(after.as_millis() / 10).unwrap_or(0);
-        return Next::Repeat {
+        return NextAttempt::Repeat {
             position,
             after,
             pause,
@@ -141,16 +141,16 @@ pub(super) fn next(
     }
     match failed {
         // What its server asked for is too long to wait.
-        [only] if only.retry_after.is_some() || is_closed(&only.position) => Next::Stop,
+        [only] if only.retry_after.is_some() || is_closed(&only.position) => NextAttempt::Stop,
         [only] => match repeats::pause(only.kind, only.cause) {
-            Some(pause) if Duration::from_millis(pause.end) < remaining => Next::Repeat {
+            Some(pause) if Duration::from_millis(pause.end) < remaining => NextAttempt::Repeat {
                 position: only.position,
                 after: Duration::ZERO,
                 pause,
             },
-            _ => Next::Stop,
+            _ => NextAttempt::Stop,
         },
-        _ => Next::Stop,
+        _ => NextAttempt::Stop,
     }
 }
 
@@ -175,8 +175,8 @@ mod tests {
         Catalog::parse(&text).unwrap().models
     }
 
-    fn failed(position: usize, kind: FaultKind) -> Failed {
-        Failed {
+    fn failed(position: usize, kind: FaultKind) -> FailedAttempt {
+        FailedAttempt {
             position,
             kind,
             cause: Cause::of_kind(kind),
@@ -185,8 +185,8 @@ mod tests {
         }
     }
 
-    fn at(position: usize) -> Next {
-        Next::Try { position }
+    fn at(position: usize) -> NextAttempt {
+        NextAttempt::Try { position }
     }
 
     #[test]
@@ -197,20 +197,23 @@ mod tests {
             assert_eq!(next(&route, &so_far, &[], &[], TEN_SECONDS), at(position));
             so_far.push(failed(position, FaultKind::Upstream));
         }
-        assert_eq!(next(&route, &so_far, &[], &[], TEN_SECONDS), Next::Stop);
+        assert_eq!(
+            next(&route, &so_far, &[], &[], TEN_SECONDS),
+            NextAttempt::Stop
+        );
     }
 
     #[test]
     fn a_model_that_cannot_be_asked_now_is_not_asked_again_with_another_key() {
         let route = route(&[("a", 1), ("b", 1)]);
-        let refused = Failed {
+        let refused = FailedAttempt {
             again: true,
             ..failed(0, FaultKind::RateLimited)
         };
         assert_eq!(next(&route, &[refused], &[], &[], TEN_SECONDS), at(0));
         assert_eq!(next(&route, &[refused], &[], &[0], TEN_SECONDS), at(1));
         let none = next(&route, &[refused], &[], &[0, 1], TEN_SECONDS);
-        assert_eq!(none, Next::Stop);
+        assert_eq!(none, NextAttempt::Stop);
     }
 
     #[test]
@@ -224,7 +227,7 @@ mod tests {
                 so_far.push(failed(1, second));
                 assert_eq!(
                     next(&route, &so_far, &[], &[], TEN_SECONDS),
-                    Next::Stop,
+                    NextAttempt::Stop,
                     "{second}"
                 );
             }
@@ -270,7 +273,7 @@ mod tests {
     fn a_wait_that_fits_gives_one_second_chance_when_no_model_is_left() {
         let route = route(&[("a", 1), ("a", 1)]);
         let after = Duration::from_secs(2);
-        let busy = Failed {
+        let busy = FailedAttempt {
             retry_after: Some(after),
             ..failed(0, FaultKind::ProviderRateLimited)
         };
@@ -279,7 +282,7 @@ mod tests {
         so_far.push(failed(1, FaultKind::Upstream));
         assert_eq!(
             next(&route, &so_far, &[], &[], TEN_SECONDS),
-            Next::Repeat {
+            NextAttempt::Repeat {
                 position: 0,
                 after,
                 pause: 0..200
@@ -287,10 +290,13 @@ mod tests {
         );
         assert_eq!(
             next(&route, &so_far, &[], &[], Duration::from_secs(3)),
-            Next::Stop
+            NextAttempt::Stop
         );
         so_far.push(busy);
-        assert_eq!(next(&route, &so_far, &[], &[], TEN_SECONDS), Next::Stop);
+        assert_eq!(
+            next(&route, &so_far, &[], &[], TEN_SECONDS),
+            NextAttempt::Stop
+        );
     }
 
     #[test]
@@ -299,12 +305,12 @@ mod tests {
         for kind in FaultKind::ALL {
             let pause = repeats::pause(kind, Cause::of_kind(kind));
             let expected = match pause {
-                Some(pause) => Next::Repeat {
+                Some(pause) => NextAttempt::Repeat {
                     position: 0,
                     after: Duration::ZERO,
                     pause,
                 },
-                None => Next::Stop,
+                None => NextAttempt::Stop,
             };
             let once = failed(0, kind);
             assert_eq!(
@@ -314,27 +320,30 @@ mod tests {
             );
             assert_eq!(
                 next(&alone, &[once, once], &[], &[], TEN_SECONDS),
-                Next::Stop
+                NextAttempt::Stop
             );
-            let late = Failed {
+            let late = FailedAttempt {
                 retry_after: Some(Duration::from_secs(60)),
                 ..once
             };
-            assert_eq!(next(&alone, &[late], &[], &[], TEN_SECONDS), Next::Stop);
+            assert_eq!(
+                next(&alone, &[late], &[], &[], TEN_SECONDS),
+                NextAttempt::Stop
+            );
         }
         let down = failed(0, FaultKind::Upstream);
         let short = Duration::from_millis(200);
-        assert_eq!(next(&alone, &[down], &[], &[], short), Next::Stop);
+        assert_eq!(next(&alone, &[down], &[], &[], short), NextAttempt::Stop);
         let two = route(&[("a", 1), ("a", 1)]);
         let both = [down, failed(1, FaultKind::Upstream)];
-        assert_eq!(next(&two, &both, &[], &[], TEN_SECONDS), Next::Stop);
+        assert_eq!(next(&two, &both, &[], &[], TEN_SECONDS), NextAttempt::Stop);
     }
 
     #[test]
     fn nothing_is_tried_without_time() {
         assert_eq!(
             next(&route(&[("a", 1)]), &[], &[], &[], Duration::ZERO),
-            Next::Stop
+            NextAttempt::Stop
         );
     }
 
@@ -347,13 +356,13 @@ mod tests {
         let ours = [failed(1, FaultKind::Payment), failed(2, FaultKind::Payment)];
         assert_eq!(
             next(&route, &ours, &[0], &[], TEN_SECONDS),
-            Next::Stop,
+            NextAttempt::Stop,
             "the same account"
         );
         let small = [failed(1, FaultKind::RateLimited)];
         assert_eq!(next(&route, &small, &[0, 2], &[], TEN_SECONDS), at(0));
         let down = [failed(1, FaultKind::Upstream)];
         let again = next(&route, &down, &[0, 2], &[], TEN_SECONDS);
-        assert!(matches!(again, Next::Repeat { position: 1, .. }));
+        assert!(matches!(again, NextAttempt::Repeat { position: 1, .. }));
     }
 }

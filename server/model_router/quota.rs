@@ -29,13 +29,13 @@ use tokio::time::{Instant, timeout};
 
 use self::{
     common::Keeper,
-    pool::{Pool, now},
-    schedule::{Allowance, Ask, Limits, Refused},
+    pool::{QuotaPool, now},
+    schedule::{AccountLimits, LeftUntil, SlotRefusal, SlotRequest},
     store::QuotaStore,
 };
 pub(super) use self::{
     pool::Quota,
-    slot::{Course, Sent, Slot},
+    slot::{Bookings, Sent, Slot},
 };
 use super::catalog::{Catalog, Model, Provider, Tier};
 use crate::providers::{self, retry_after};
@@ -55,9 +55,9 @@ pub(super) struct Quotas {
 
 /// One account.
 struct Account {
-    whole: Arc<Pool>,
+    whole: Arc<QuotaPool>,
     /// What its provider said of each model with answers.
-    models: HashMap<Arc<str>, Arc<Pool>>,
+    models: HashMap<Arc<str>, Arc<QuotaPool>>,
     /// Those among them that cost nothing.
     free: HashSet<Arc<str>>,
 }
@@ -72,9 +72,9 @@ impl Account {
 
 /// How an account stands.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing {
+pub struct AccountStanding {
     /// What it may do.
-    pub limits: Limits,
+    pub limits: AccountLimits,
     /// Whether that is about models that cost nothing, and no others.
     pub only_free: bool,
     /// Slots of this minute that are free, where it is limited.
@@ -93,7 +93,7 @@ pub struct Standing {
 
 /// What a provider said with its last answer of one model of an account, and is in force still.
 #[derive(Clone, Debug)]
-pub struct Allowed {
+pub struct AllowedByProvider {
     /// The model's name in the catalog.
     pub model: Arc<str>,
     /// Requests that it takes.
@@ -124,9 +124,9 @@ impl Quotas {
     /// The accounts of another catalog. One at a provider of the same name goes on with what it has used;
     /// what a provider told holds until it tells something else.
     pub(super) fn renewed(&self, catalog: &Catalog) -> Self {
-        let account = |provider: &Provider, label: String, quota: Option<Limits>| {
+        let account = |provider: &Provider, label: String, quota: Option<AccountLimits>| {
             let before = self.accounts.get(&label);
-            let whole = before.map_or_else(|| Pool::of_account(&label), |it| it.whole.clone());
+            let whole = before.map_or_else(|| QuotaPool::of_account(&label), |it| it.whole.clone());
             match quota {
                 Some(limits) => whole.limit(limits),
                 None => whole.forget_limit(),
@@ -137,7 +137,7 @@ impl Quotas {
             let free = free.map(|it| it.base().clone()).collect();
             let models = models.map(|it| {
                 let pool = before.and_then(|before| before.models.get(it.base()));
-                let pool = pool.cloned().unwrap_or_else(|| Pool::of_model(&label));
+                let pool = pool.cloned().unwrap_or_else(|| QuotaPool::of_model(&label));
                 (it.base().clone(), pool)
             });
             let models = models.collect();
@@ -272,7 +272,7 @@ impl Quotas {
         };
         // Each process hears what is left for all; its even part of that is its own.
         let live = self.keeper.lock().as_ref().map_or(1, Keeper::live);
-        let allowance = |left: providers::Left| Allowance {
+        let allowance = |left: providers::Left| LeftUntil {
             left: left.left / live,
             of: left.of,
             until: at + left.span,
@@ -303,7 +303,7 @@ impl Quotas {
     }
 
     /// How long a call would wait for such a slot that comes now; not at all where no quota applies.
-    pub(super) fn wait(&self, label: &str, model: &Model, ask: &Ask) -> Duration {
+    pub(super) fn wait(&self, label: &str, model: &Model, ask: &SlotRequest) -> Duration {
         let Some(account) = self.accounts.get(label) else {
             return Duration::ZERO;
         };
@@ -318,8 +318,8 @@ impl Quotas {
         &self,
         label: &str,
         model: &Model,
-        ask: Ask,
-    ) -> Result<Slot, Refused> {
+        ask: SlotRequest,
+    ) -> Result<Slot, SlotRefusal> {
         let Some(account) = self.accounts.get(label) else {
             return Ok(Slot::default());
         };
@@ -332,9 +332,9 @@ impl Quotas {
     }
 
     /// What providers said of the models of an account, by their names.
-    pub(super) fn allowed(&self, label: &str) -> Vec<Allowed> {
+    pub(super) fn allowed(&self, label: &str) -> Vec<AllowedByProvider> {
         let now = Instant::now();
-        let left = |told: Allowance| AllowedLeft {
+        let left = |told: LeftUntil| AllowedLeft {
             left: told.left,
             of: told.of,
             resets_in: told.until - now,
@@ -344,12 +344,14 @@ impl Quotas {
         let allowed = pools.filter_map(|(model, pool)| {
             let [requests, tokens] = pool.allowances().map(|it| it.map(left));
             let (model, rests) = (model.clone(), pool.rests());
-            (requests.is_some() || tokens.is_some() || rests.is_some()).then_some(Allowed {
-                model,
-                requests,
-                tokens,
-                rests,
-            })
+            (requests.is_some() || tokens.is_some() || rests.is_some()).then_some(
+                AllowedByProvider {
+                    model,
+                    requests,
+                    tokens,
+                    rests,
+                },
+            )
         });
         let mut allowed: Vec<_> = allowed.collect();
         allowed.sort_by(|a, b| a.model.cmp(&b.model));
@@ -357,7 +359,7 @@ impl Quotas {
     }
 
     /// How an account stands; `None` where no quota is known.
-    pub(super) fn standing(&self, label: &str) -> Option<Standing> {
+    pub(super) fn standing(&self, label: &str) -> Option<AccountStanding> {
         self.accounts.get(label)?.whole.standing()
     }
 }

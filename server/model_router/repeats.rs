@@ -51,14 +51,14 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Grants {
     started: Option<Instant>,
     /// Each in the place of its second.
-    parts: [Part; PARTS],
+    parts: [PerSecond; PARTS],
     /// When a repeat was granted that the tenth did not cover.
     besides: Option<Instant>,
 }
 
 /// What happened in one second.
 #[derive(Clone, Copy, Debug, Default)]
-struct Part {
+struct PerSecond {
     second: u64,
     calls: u64,
     repeats: u64,
@@ -71,7 +71,7 @@ impl Grants {
 
     fn grant(&mut self, now: Instant) -> bool {
         let second = self.part(now).second;
-        let is_recent = |part: &&Part| part.second + PARTS as u64 > second;
+        let is_recent = |part: &&PerSecond| part.second + PARTS as u64 > second;
         let recent = || self.parts.iter().filter(is_recent);
         let calls: u64 = recent().map(|part| part.calls).sum();
         let repeats: u64 = recent().map(|part| part.repeats).sum();
@@ -88,14 +88,14 @@ impl Grants {
     }
 
     /// The part of this moment.
-    fn part(&mut self, now: Instant) -> &mut Part {
+    fn part(&mut self, now: Instant) -> &mut PerSecond {
         let started = *self.started.get_or_insert(now);
         let second = now.saturating_duration_since(started).as_secs();
         let part = &mut self.parts[(second % PARTS as u64) as usize];
         if part.second != second {
-            *part = Part {
+            *part = PerSecond {
                 second,
-                ..Part::default()
+                ..PerSecond::default()
             };
         }
         part

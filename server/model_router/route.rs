@@ -5,13 +5,13 @@ use std::{collections::HashSet, sync::Arc};
 use super::{
     RouteError,
     catalog::{Catalog, Model, Task},
-    fleet::Fleet,
+    catalog_in_use::CatalogInUse,
     privacy::Privacy,
 };
 use crate::_core::{
     assignment::{BUCKETS, Subject, Variant},
     feature_flags::{
-        Assigned, DecidingRollout, Decision, FeatureFlags, InForce, LiveRollout, Reason,
+        Assigned, Assignment, DecidingRollout, FeatureFlags, InForce, LiveRollout, Reason,
     },
     units::Percent,
 };
@@ -25,7 +25,7 @@ pub struct Route {
     /// Which of the task's routes; the same as `decision.variant`.
     pub variant: Variant,
     /// How that was decided.
-    pub decision: Decision,
+    pub decision: Assignment,
     /// The rollout that decided it, where one covers the task.
     pub rollout: Option<Arc<LiveRollout>>,
     /// Whether the other arm starts with another model, so that comparing the two says something.
@@ -41,7 +41,7 @@ pub struct Route {
     /// What the task says that a model is told first, unless its bundle says something else.
     pub(super) prompt: Option<Arc<str>>,
     /// What serves it; what the router has when it is asked, where nobody said.
-    pub(super) fleet: Option<Arc<Fleet>>,
+    pub(super) in_use: Option<Arc<CatalogInUse>>,
 }
 
 /// The task under which calls are recorded that name a model and no task.
@@ -90,17 +90,17 @@ impl Route {
         }
         let Assigned { decision, rollout } = flags.assign(&task.name, subject);
         let variant = decision.variant;
-        let arm = |variant| Arm::of(catalog, task, rollout.as_deref(), variant, gone);
+        let arm = |variant| ArmModels::of(catalog, task, rollout.as_deref(), variant, gone);
         let (control, candidate) = (arm(Variant::Control), arm(Variant::Candidate));
         let is_compared = control.lost.is_none() && candidate.lost.is_none();
         let arms_differ = is_compared && control.models.first() != candidate.models.first();
         // A rollout under way is about its candidate, and about no other model in its place.
         let is_live = rollout.as_ref().is_some_and(|it| it.ended.is_none());
-        let Arm {
+        let ArmModels {
             models: route,
             lost,
         } = match variant {
-            Variant::Candidate if is_live && candidate.lost.is_some() => Arm {
+            Variant::Candidate if is_live && candidate.lost.is_some() => ArmModels {
                 lost: candidate.lost,
                 ..control
             },
@@ -137,13 +137,13 @@ impl Route {
             subject: subject.cloned(),
             privacy: task.privacy.clone(),
             prompt: task.prompt.clone(),
-            fleet: None,
+            in_use: None,
         })
     }
 
-    /// The same, served by this fleet.
-    pub(super) fn by(mut self, fleet: Arc<Fleet>) -> Self {
-        self.fleet = Some(fleet);
+    /// The same, served by what is in use now.
+    pub(super) fn by(mut self, in_use: Arc<CatalogInUse>) -> Self {
+        self.in_use = Some(in_use);
         self
     }
 
@@ -189,7 +189,7 @@ impl Route {
         let model = model.ok_or_else(|| unknown_model(catalog, name))?;
         let privacy = privacy.unwrap_or(&catalog.privacy);
         may_get(catalog, privacy, model, || "`[privacy]`".to_owned())?;
-        let decision = Decision {
+        let decision = Assignment {
             variant: Variant::Control,
             reason: Reason::NoSubject,
             bucket: None,
@@ -206,7 +206,7 @@ impl Route {
             subject: subject.cloned(),
             privacy: privacy.clone(),
             prompt: None,
-            fleet: None,
+            in_use: None,
         })
     }
 
@@ -240,7 +240,7 @@ impl Route {
 
     /// Which catalog it is of: each that takes the place of another has the next number.
     pub fn generation(&self) -> u64 {
-        self.fleet.as_ref().map_or(0, |fleet| fleet.generation)
+        self.in_use.as_ref().map_or(0, |in_use| in_use.generation)
     }
 
     /// Tokens that every model of it can read and write together.
@@ -270,7 +270,7 @@ impl Route {
 
     /// The reasons in words, for people who ask why a user got an answer from this model.
     pub fn why(&self) -> String {
-        let Decision { bucket, share, .. } = self.decision;
+        let Assignment { bucket, share, .. } = self.decision;
         let who = match &self.subject {
             Some(subject) => format!("subject {subject}"),
             None => "a caller without an id".to_owned(),
@@ -325,14 +325,14 @@ fn may_get(
 }
 
 /// What an arm of a task can ask.
-struct Arm {
+struct ArmModels {
     /// Its models that are there; never empty.
     models: Vec<Arc<Model>>,
     /// Its primary, where that is not among them.
     lost: Option<String>,
 }
 
-impl Arm {
+impl ArmModels {
     /// The models that a rollout began with, or names, else the catalog's. Names were checked when the rollout
     /// began; one that a later catalog lacks, that the task's privacy keeps out, or that is gone is passed
     /// over. Where nothing is left it is the catalog's whole route.

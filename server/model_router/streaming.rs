@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_stream::stream;
 use futures::{StreamExt, stream::BoxStream};
 
-use super::{RouteError, Trail, attempt::Attempt, gate::Place, trail::End};
+use super::{RouteError, Trail, attempt::Attempt, concurrency_limit::InFlight, trail::AttemptEnd};
 use crate::providers::{Delta, fault::Fault, openai_compatible::DeltaStream};
 
 /// Reads up to the first token; what came before it is held back, so that another model could
@@ -51,7 +51,7 @@ pub(super) async fn until_answer(
 /// Passes the steps on and records the attempt when they end; a drop before that records itself.
 pub(super) fn recorded(
     mut attempt: Attempt,
-    place: Place,
+    place: InFlight,
     model: Arc<str>,
     trail: Trail,
     mut deltas: DeltaStream,
@@ -71,7 +71,7 @@ pub(super) fn recorded(
                 }
                 Err(fault) => {
                     let kind = fault.kind;
-                    trail.add(attempt.model(), End::Failed(fault.clone()), Duration::ZERO);
+                    trail.add(attempt.model(), AttemptEnd::Failed(fault.clone()), Duration::ZERO);
                     attempt.fail(&fault);
                     yield Err(RouteError::Interrupted { model, kind });
                     return;

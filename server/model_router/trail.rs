@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{catalog::Model, quota::schedule::Reason};
+use super::{catalog::Model, quota::schedule::SlotRefusalReason};
 use crate::{
     _core::amount::Amount,
     providers::fault::{Cause, Fault},
@@ -33,14 +33,14 @@ pub struct Tried {
     /// The model that was asked.
     pub model: Arc<Model>,
     /// What became of it.
-    pub end: End,
+    pub end: AttemptEnd,
     /// How long it waited for its slot of the account's quota.
     pub queued: Duration,
 }
 
 /// What became of an attempt.
 #[derive(Clone, Debug)]
-pub enum End {
+pub enum AttemptEnd {
     /// The model answers.
     Answered,
     /// Why there is no answer.
@@ -48,15 +48,15 @@ pub enum End {
     /// The model was not asked, as its breaker is open.
     Skipped,
     /// The model was not asked, as our account has no slot in time.
-    OverQuota(Reason),
+    OverQuota(SlotRefusalReason),
 }
 
 impl Tried {
     /// Why there is no answer, where the model was asked.
     pub fn fault(&self) -> Option<&Fault> {
         match &self.end {
-            End::Failed(fault) => Some(fault),
-            End::Answered | End::Skipped | End::OverQuota(_) => None,
+            AttemptEnd::Failed(fault) => Some(fault),
+            AttemptEnd::Answered | AttemptEnd::Skipped | AttemptEnd::OverQuota(_) => None,
         }
     }
 
@@ -64,18 +64,18 @@ impl Tried {
     /// `account-limit` also where it was not asked as our account rests.
     pub fn word(&self) -> &'static str {
         match &self.end {
-            End::Answered => "ok",
-            End::Failed(fault) => fault.cause.name(),
-            End::Skipped => "breaker-open",
+            AttemptEnd::Answered => "ok",
+            AttemptEnd::Failed(fault) => fault.cause.name(),
+            AttemptEnd::Skipped => "breaker-open",
             // The provider's own word, as it was when it gave it.
-            End::OverQuota(Reason::Rest) => Cause::AccountLimit.name(),
-            End::OverQuota(_) => "ours-quota",
+            AttemptEnd::OverQuota(SlotRefusalReason::Rest) => Cause::AccountLimit.name(),
+            AttemptEnd::OverQuota(_) => "ours-quota",
         }
     }
 }
 
 impl Trail {
-    pub(super) fn add(&self, model: &Arc<Model>, end: End, queued: Duration) {
+    pub(super) fn add(&self, model: &Arc<Model>, end: AttemptEnd, queued: Duration) {
         let model = model.clone();
         self.noted
             .lock()

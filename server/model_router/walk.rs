@@ -13,18 +13,18 @@ use self::request::turn;
 use super::{
     Call, ModelRouter, RouteError, Urgency,
     attempt::{Attempt, Occasion},
-    breakers::{Admission, Opened, Pass},
+    breakers::{Admission, OpeningFault, Pass},
     catalog::{Model, Timeouts},
-    fleet::Fleet,
-    gate::Place,
-    keys::Key,
-    next::{Failed, Next, next},
+    catalog_in_use::CatalogInUse,
+    concurrency_limit::InFlight,
+    keys::ProviderKey,
+    next::{FailedAttempt, NextAttempt, next},
     quota::{
         Sent,
-        schedule::{Ask, Priority, Reason, Refused, Turn},
+        schedule::{ConversationTurn, Priority, SlotRefusal, SlotRefusalReason, SlotRequest},
     },
     route::Route,
-    trail::End,
+    trail::AttemptEnd,
 };
 use crate::{
     _core::{
@@ -32,7 +32,7 @@ use crate::{
         trace_parent::TraceParent,
     },
     providers::{
-        Message, RawObject,
+        ChatMessage, RawObject,
         fault::{Cause, FaultKind},
         masking::{self, Vault},
         openai_compatible::OpenAiCompatible,
@@ -60,12 +60,12 @@ pub(super) enum Asks {
 pub(super) struct Walk<'a> {
     router: &'a ModelRouter,
     /// What serves the route.
-    fleet: Arc<Fleet>,
+    in_use: Arc<CatalogInUse>,
     route: &'a Route,
     /// Its request is the one for the model that is asked.
     pub(super) call: Call,
     /// As the caller wrote them; a model with strict roles gets them joined.
-    messages: Vec<Message>,
+    messages: Vec<ChatMessage>,
     /// The caller's own body, where it is passed on.
     given: Option<RawObject>,
     /// Further fields of the request, as the caller gave them.
@@ -80,7 +80,7 @@ pub(super) struct Walk<'a> {
     /// The caller's span, where it has a trace.
     parent: Option<TraceParent>,
     position: usize,
-    failed: Vec<Failed>,
+    failed: Vec<FailedAttempt>,
     /// Positions whose breakers are open.
     skipped: Vec<usize>,
     /// Positions whose accounts have no slot in time.
@@ -90,17 +90,17 @@ pub(super) struct Walk<'a> {
     /// Whether it waits for accounts that rest, as no other is left.
     waits_out_rest: bool,
     /// Keys whose faults, or whose accounts', this call has met.
-    tried: Vec<Arc<Key>>,
+    tried: Vec<Arc<ProviderKey>>,
     /// The one of the attempt under way.
-    key: Option<Arc<Key>>,
+    key: Option<Arc<ProviderKey>>,
     /// How it belongs to a conversation with tools.
-    turn: Turn,
+    turn: ConversationTurn,
     /// Tokens that the attempt under way may take, about; 0 where nobody counts them.
     tokens: u32,
     /// Tokens of its prompt, about, once somebody has asked.
     prompt_tokens: Option<u64>,
     /// When each of them has a slot again, why it has none, and its provider.
-    refused_slots: Vec<(Instant, Reason, String)>,
+    refused_slots: Vec<(Instant, SlotRefusalReason, String)>,
     /// How long the attempt under way waited for its slot.
     queued: Duration,
     /// Whether an event has told evidence how the arm fares.
@@ -110,7 +110,7 @@ pub(super) struct Walk<'a> {
 }
 
 /// An attempt that is about to be made.
-pub(super) struct Step {
+pub(super) struct PlannedAttempt {
     pub(super) attempt: Attempt,
     pub(super) api: Arc<OpenAiCompatible>,
     /// When a whole answer must be here, or the first token of a streamed one.
@@ -120,7 +120,7 @@ pub(super) struct Step {
     /// How long a stream may be silent.
     pub(super) idle: Duration,
     /// Held while the call is in flight.
-    pub(super) place: Place,
+    pub(super) place: InFlight,
     /// Held until its answer begins.
     pub(super) _sent: Sent,
 }
@@ -140,10 +140,10 @@ impl<'a> Walk<'a> {
                 .begin(&route.task, || texts::asked(&call, route, vault.as_ref())),
         };
         let turn = match asks {
-            Asks::Embeddings => Turn::Alone,
+            Asks::Embeddings => ConversationTurn::Alone,
             Asks::Answer | Asks::Stream => turn(&call, || {
-                let fleet = route.fleet.as_ref()?;
-                fleet.catalog.task(&route.task)?.calls
+                let in_use = route.in_use.as_ref()?;
+                in_use.catalog.task(&route.task)?.calls
             }),
         };
         let providers = route.models.iter().map(|it| &it.provider);
@@ -152,10 +152,10 @@ impl<'a> Walk<'a> {
             .zip(providers.skip(1))
             .all(|(a, b)| a == b);
         Self {
-            fleet: route
-                .fleet
+            in_use: route
+                .in_use
                 .clone()
-                .unwrap_or_else(|| router.fleet.load_full()),
+                .unwrap_or_else(|| router.in_use.load_full()),
             router,
             route,
             vault: vault.map(Arc::new),
@@ -187,7 +187,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The next attempt, already started, with its deadline; `None` when nothing can help.
-    pub(super) async fn next(&mut self) -> Result<Option<Step>, RouteError> {
+    pub(super) async fn next(&mut self) -> Result<Option<PlannedAttempt>, RouteError> {
         let (model, pass, client, key, slot) = loop {
             let Some((model, pass)) = self.choose().await else {
                 if self.wait_out_rest() {
@@ -195,13 +195,13 @@ impl<'a> Walk<'a> {
                 }
                 return Ok(None);
             };
-            let Some(client) = self.fleet.clients.get(&model.provider).cloned() else {
+            let Some(client) = self.in_use.clients.get(&model.provider).cloned() else {
                 // Clients are made for every provider of the catalog; this is for the compiler.
                 return Err(self.exhausted());
             };
             let since = Instant::now();
             self.tokens = self.tokens_of(&model);
-            let (quotas, ask) = (&self.fleet.quotas, self.ask());
+            let (quotas, ask) = (&self.in_use.quotas, self.ask());
             match client.keys.enter(quotas, &model, ask, &self.tried).await {
                 Ok((key, slot)) => {
                     self.queued = since.elapsed();
@@ -210,14 +210,14 @@ impl<'a> Walk<'a> {
                 Err(refused) => self.close(&model, refused),
             }
         };
-        let goes_on = self.turn != Turn::Alone;
+        let goes_on = self.turn != ConversationTurn::Alone;
         // What was kept for the conversation is for the requests after this one.
-        if matches!(self.turn, Turn::Begins(_)) {
-            self.turn = Turn::Alone;
+        if matches!(self.turn, ConversationTurn::Begins(_)) {
+            self.turn = ConversationTurn::Alone;
         }
         self.prepare(&model);
         let router = self.router;
-        let Some(place) = client.gate.enter(self.call.deadline).await else {
+        let Some(place) = client.limit.enter(self.call.deadline).await else {
             let provider = model.provider.clone();
             return Err(RouteError::Busy { provider });
         };
@@ -236,7 +236,7 @@ impl<'a> Walk<'a> {
         let end = self.call.stream_deadline.unwrap_or(self.call.deadline);
         let mut attempt = Attempt::start(&self.occasion(&model), pass, own <= self.call.deadline);
         if self.asks != Asks::Embeddings
-            && let Some(task) = self.fleet.catalog.task(&self.route.task)
+            && let Some(task) = self.in_use.catalog.task(&self.route.task)
         {
             let request = &self.call.request;
             let limit = self.max_tokens.or_else(|| request.callers_limit());
@@ -247,7 +247,7 @@ impl<'a> Walk<'a> {
         let (sent, course) = slot.send();
         attempt.goes_by(course, goes_on.then(|| self.user()));
         self.key = Some(key.clone());
-        Ok(Some(Step {
+        Ok(Some(PlannedAttempt {
             attempt,
             api: key.api.clone(),
             _sent: sent,
@@ -265,9 +265,9 @@ impl<'a> Walk<'a> {
             let models = &self.route.models;
             let next = next(models, &self.failed, &self.skipped, &self.closed, remaining);
             let (position, wait) = match next {
-                Next::Stop => return None,
-                Next::Try { position } => (position, None),
-                Next::Repeat {
+                NextAttempt::Stop => return None,
+                NextAttempt::Try { position } => (position, None),
+                NextAttempt::Repeat {
                     position,
                     after,
                     pause,
@@ -276,17 +276,17 @@ impl<'a> Walk<'a> {
             let model = models.get(position)?.clone();
             let is_repeat = wait.is_some();
             if let Some((after, pause)) = wait {
-                if !self.fleet.repeats.grant(&model) {
+                if !self.in_use.repeats.grant(&model) {
                     return None;
                 }
                 let pause = Duration::from_millis(rand::random_range(pause.start..=pause.end));
                 sleep_until(Instant::now() + after + pause).await;
             } else {
-                self.fleet.repeats.call(&model);
+                self.in_use.repeats.call(&model);
             }
             let was_skipped = self.skipped.contains(&position);
             self.position = position;
-            match self.fleet.breakers.admit(&model) {
+            match self.in_use.breakers.admit(&model) {
                 Admission::Granted(pass) => return Some((model, pass)),
                 Admission::Refused(_) if is_repeat => return None,
                 // A whole route is never left alone.
@@ -320,13 +320,13 @@ impl<'a> Walk<'a> {
     }
 
     /// What the call asks of an account's quota.
-    fn ask(&self) -> Ask {
+    fn ask(&self) -> SlotRequest {
         let Urgency {
             priority, start_by, ..
         } = self.call.urgency;
         let start_by = start_by.unwrap_or_else(|| Instant::now() + PATIENCE);
         let is_beside = self.route.variant == Variant::Candidate && self.is_told;
-        Ask {
+        SlotRequest {
             is_spare: (is_beside || priority == Priority::Batch) && self.router.is_in_rollout(),
             turn: self.turn,
             tokens: self.tokens,
@@ -353,15 +353,15 @@ impl<'a> Walk<'a> {
     }
 
     /// The account of this model has no slot in time: our fault, and no arm's.
-    fn close(&mut self, model: &Arc<Model>, refused: Refused) {
-        let ours = Opened {
+    fn close(&mut self, model: &Arc<Model>, refused: SlotRefusal) {
+        let ours = OpeningFault {
             kind: FaultKind::RateLimited,
             cause: Cause::AccountLimit,
             latency_ms: 0.0,
         };
         self.is_told |= self.occasion(model).skip(&ours);
         let until = Instant::now() + refused.after;
-        if refused.reason == Reason::Rest {
+        if refused.reason == SlotRefusalReason::Rest {
             // As after the refusal itself, the provider is asked for no other model either.
             let models = self.route.models.iter().enumerate();
             let of_provider = models.filter(|(_, other)| other.provider == model.provider);
@@ -373,16 +373,18 @@ impl<'a> Walk<'a> {
         } else {
             self.closed.push(self.position);
         }
-        let end = End::OverQuota(refused.reason);
+        let end = AttemptEnd::OverQuota(refused.reason);
         self.call.trail.add(model, end, Duration::ZERO);
         let provider = model.provider.clone();
         self.refused_slots.push((until, refused.reason, provider));
     }
 
-    fn skip(&mut self, model: &Arc<Model>, opened: &Opened) {
+    fn skip(&mut self, model: &Arc<Model>, opened: &OpeningFault) {
         self.is_told |= self.occasion(model).skip(opened);
         self.skipped.push(self.position);
-        self.call.trail.add(model, End::Skipped, Duration::ZERO);
+        self.call
+            .trail
+            .add(model, AttemptEnd::Skipped, Duration::ZERO);
         let labels = [
             ("model", model.name.to_string()),
             ("provider", model.provider.clone()),

@@ -72,7 +72,7 @@ pub struct Watched {
 
 /// Something that people should know of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Finding {
+pub enum ModelFinding {
     /// Its provider does not list it.
     Missing,
     /// It refuses requests for it.
@@ -85,7 +85,7 @@ pub enum Finding {
     Smaller,
 }
 
-impl Finding {
+impl ModelFinding {
     /// All of them.
     pub const ALL: [Self; 5] = [
         Self::Missing,
@@ -148,25 +148,25 @@ impl Watched {
     }
 
     /// Whether this was found.
-    pub fn has(&self, finding: Finding) -> bool {
+    pub fn has(&self, finding: ModelFinding) -> bool {
         match finding {
-            Finding::Missing => self.listing == Listing::Missing,
-            Finding::Gone => self.listing == Listing::Gone,
-            Finding::Retiring => self.retires_on.is_some(),
-            Finding::Repriced => self.prices.is_some(),
-            Finding::Smaller => self.context_window.is_some(),
+            ModelFinding::Missing => self.listing == Listing::Missing,
+            ModelFinding::Gone => self.listing == Listing::Gone,
+            ModelFinding::Retiring => self.retires_on.is_some(),
+            ModelFinding::Repriced => self.prices.is_some(),
+            ModelFinding::Smaller => self.context_window.is_some(),
         }
     }
 
     /// It in words, for people who know the catalog's entry.
-    pub fn words(&self, finding: Finding, model: &Model) -> String {
+    pub fn words(&self, finding: ModelFinding, model: &Model) -> String {
         let (name, id) = (&model.name, &model.id);
         match (finding, self.retires_on, self.prices, self.context_window) {
-            (Finding::Gone, ..) => {
+            (ModelFinding::Gone, ..) => {
                 format!("`{name}` ({id}) is gone: requests for it are refused")
             }
-            (Finding::Retiring, Some(day), ..) => format!("`{name}` ({id}) ends on {day}"),
-            (Finding::Repriced, _, Some(told), _) => {
+            (ModelFinding::Retiring, Some(day), ..) => format!("`{name}` ({id}) ends on {day}"),
+            (ModelFinding::Repriced, _, Some(told), _) => {
                 let ours = model.prices;
                 let mut words = format!(
                     "`{name}` ({id}) costs {} and {} US dollars per million tokens, and the catalog says {} and {}",
@@ -185,7 +185,7 @@ impl Watched {
                 }
                 words
             }
-            (Finding::Smaller, _, _, Some(tokens)) => format!(
+            (ModelFinding::Smaller, _, _, Some(tokens)) => format!(
                 "`{name}` ({id}) takes {tokens} tokens, and the catalog says {}",
                 model.context
             ),
@@ -196,7 +196,7 @@ impl Watched {
 
 /// What is known of all models of the catalog.
 #[derive(Default)]
-pub struct Watch {
+pub struct ModelWatch {
     seen: Mutex<Seen>,
     gone: ArcSwap<HashSet<Arc<str>>>,
     /// Whether some model was refused: whether answers have to be looked at.
@@ -255,7 +255,7 @@ impl Known {
     }
 }
 
-impl Watch {
+impl ModelWatch {
     /// What is known of a model; `None` where its provider was not asked yet.
     pub fn of(&self, model: &str) -> Option<Watched> {
         let seen = self.seen.lock();

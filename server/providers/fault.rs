@@ -17,7 +17,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use serde_json::Value;
 
-use self::said::Said;
+use self::said::ErrorContents;
 pub use self::{
     cause::Cause,
     kind::{Elsewhere, FaultKind},
@@ -96,7 +96,7 @@ impl FaultKind {
     }
 
     /// What a refusal with this status and these words means.
-    fn judge(status: Option<u16>, said: &Said) -> Self {
+    fn judge(status: Option<u16>, said: &ErrorContents) -> Self {
         // A gateway may wrap another server's failure in a status of its own that says less.
         let told = match (status, said.status) {
             (None | Some(400 | 500), Some(inner)) => Some(inner),
@@ -172,8 +172,8 @@ impl Fault {
         let text = json_text::lenient(body).ok();
         let parsed: Option<Value> = text.and_then(|text| serde_json::from_str(&text).ok());
         let said = match &parsed {
-            Some(body) => Said::by(body),
-            None => Said::by_text(&String::from_utf8_lossy(body)),
+            Some(body) => ErrorContents::by(body),
+            None => ErrorContents::by_text(&String::from_utf8_lossy(body)),
         };
         Self::judged(Some(status), headers, parsed.as_ref(), &said)
     }
@@ -181,7 +181,7 @@ impl Fault {
     /// Judges an error under a success: the body, the `error` of a body or of a choice, or a stream's
     /// event. A number in it takes the place of the status.
     pub fn of_error(error: &Value) -> Self {
-        let said = Said::by(error);
+        let said = ErrorContents::by(error);
         Self {
             status: said.status,
             ..Self::judged(None, &HeaderMap::new(), Some(error), &said)
@@ -193,7 +193,12 @@ impl Fault {
         Some(Self::of_error(words)).filter(|fault| fault.kind != FaultKind::Upstream)
     }
 
-    fn judged(status: Option<u16>, headers: &HeaderMap, body: Option<&Value>, said: &Said) -> Self {
+    fn judged(
+        status: Option<u16>,
+        headers: &HeaderMap,
+        body: Option<&Value>,
+        said: &ErrorContents,
+    ) -> Self {
         let retry_after = retry_after::of_headers(headers)
             .or_else(|| retry_after::of_body(body?))
             .or_else(|| openrouter::until_reset(body, headers));

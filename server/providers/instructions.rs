@@ -6,11 +6,11 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-use super::{ChatRequest, Message, RawObject, fields};
+use super::{ChatMessage, ChatRequest, RawObject, fields};
 
 /// Where a text goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum InstructionPlace {
     /// Before what is there.
     First,
     /// After it.
@@ -18,7 +18,7 @@ pub enum Place {
 }
 
 /// Tells a model this too.
-pub fn tell(request: &mut ChatRequest, text: &str, place: Place) {
+pub fn tell(request: &mut ChatRequest, text: &str, place: InstructionPlace) {
     if let Some(given) = &mut request.given {
         tell_in(given, text, place);
         return;
@@ -26,12 +26,14 @@ pub fn tell(request: &mut ChatRequest, text: &str, place: Place) {
     let first = request.messages.first_mut();
     match first.filter(|first| is_system(&first.role)) {
         Some(first) => first.content = together(first.content.take(), text, place),
-        None => request.messages.insert(0, Message::text("system", text)),
+        None => request
+            .messages
+            .insert(0, ChatMessage::text("system", text)),
     }
 }
 
 /// The same in a caller's own body, whose other messages stay as they were written; without messages nothing is told.
-fn tell_in(given: &mut RawObject, text: &str, place: Place) {
+fn tell_in(given: &mut RawObject, text: &str, place: InstructionPlace) {
     let Some(messages) = given.get("messages") else {
         return;
     };
@@ -59,16 +61,16 @@ fn is_system(role: &str) -> bool {
     matches!(role, "system" | "developer")
 }
 
-fn together(content: Value, text: &str, place: Place) -> Value {
+fn together(content: Value, text: &str, place: InstructionPlace) -> Value {
     match content {
         Value::String(before) => match place {
-            Place::First => format!("{text}\n\n{before}").into(),
-            Place::Last => format!("{before}\n\n{text}").into(),
+            InstructionPlace::First => format!("{text}\n\n{before}").into(),
+            InstructionPlace::Last => format!("{before}\n\n{text}").into(),
         },
         Value::Array(mut parts) => {
             let at = match place {
-                Place::First => 0,
-                Place::Last => parts.len(),
+                InstructionPlace::First => 0,
+                InstructionPlace::Last => parts.len(),
             };
             parts.insert(at, json!({"type": "text", "text": text}));
             parts.into()
@@ -83,14 +85,14 @@ mod tests {
 
     #[test]
     fn a_text_goes_into_the_system_message_or_is_one() {
-        let mut request = ChatRequest::new(vec![Message::text("user", "Hi")]);
+        let mut request = ChatRequest::new(vec![ChatMessage::text("user", "Hi")]);
         let told = |request: &ChatRequest| serde_json::to_value(&request.messages).unwrap();
-        tell(&mut request, "P", Place::First);
+        tell(&mut request, "P", InstructionPlace::First);
         let expected =
             json!([{"role": "system", "content": "P"}, {"role": "user", "content": "Hi"}]);
         assert_eq!(told(&request), expected);
-        tell(&mut request, "first", Place::First);
-        tell(&mut request, "last", Place::Last);
+        tell(&mut request, "first", InstructionPlace::First);
+        tell(&mut request, "last", InstructionPlace::Last);
         assert_eq!(told(&request)[0]["content"], "first\n\nP\n\nlast");
     }
 
@@ -104,19 +106,22 @@ mod tests {
             request.given.unwrap().to_json()
         };
         assert_eq!(
-            given(r#"[{"role":"user","content":"a","x":1.0}]"#, Place::First),
+            given(
+                r#"[{"role":"user","content":"a","x":1.0}]"#,
+                InstructionPlace::First
+            ),
             r#"{"messages":[{"role":"system","content":"P"},{"role":"user","content":"a","x":1.0}],"seed":1.0}"#
         );
         let parts = r#"[{"role":"developer","content":[{"type":"text","text":"a"}]}]"#;
         assert!(
-            given(parts, Place::First)
+            given(parts, InstructionPlace::First)
                 .contains(r#""content":[{"type":"text","text":"P"},{"type":"text","text":"a"}]"#)
         );
         assert!(
-            given(parts, Place::Last)
+            given(parts, InstructionPlace::Last)
                 .contains(r#""content":[{"type":"text","text":"a"},{"type":"text","text":"P"}]"#)
         );
         let none = r#"{"messages":null,"seed":1.0}"#;
-        assert_eq!(given("null", Place::First), none);
+        assert_eq!(given("null", InstructionPlace::First), none);
     }
 }

@@ -20,12 +20,12 @@ use serde_json::value::RawValue;
 
 pub use self::answer::restored;
 use self::{
-    placeholder::Read,
+    placeholder::PlaceholderAhead,
     strings::{What, edited},
 };
 use super::{
     ChatRequest, Completion,
-    instructions::{self, Place},
+    instructions::{self, InstructionPlace},
 };
 
 /// What can be masked.
@@ -135,7 +135,7 @@ pub fn mask(request: &mut ChatRequest, kinds: &[Kind]) -> Option<Vault> {
         return None;
     }
     // Tells the model what the marks are.
-    instructions::tell(request, NOTE, Place::Last);
+    instructions::tell(request, NOTE, InstructionPlace::Last);
     for (kind, values) in &vault.values {
         metrics::counter!(MASKED, "kind" => kind.name()).increment(values.len() as u64);
     }
@@ -244,7 +244,7 @@ impl Vault {
             at += start;
             let rest = text.get(at..).unwrap_or_default();
             match placeholder::read(rest, &self.tag, is_end) {
-                Read::Placeholder {
+                PlaceholderAhead::Placeholder {
                     kind,
                     number,
                     lead,
@@ -262,11 +262,11 @@ impl Vault {
                         at += length;
                     }
                 },
-                Read::Partial => {
+                PlaceholderAhead::Partial => {
                     out += text.get(copied..at).unwrap_or_default();
                     return (out, rest);
                 }
-                Read::Other => at += 1,
+                PlaceholderAhead::Other => at += 1,
             }
         }
         out += text.get(copied..).unwrap_or_default();

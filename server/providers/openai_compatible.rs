@@ -24,7 +24,7 @@ use self::reading::{Places, foreign_coding, is, read, soonest, steps, timed_out,
 use crate::_core::masked::masked;
 
 use super::{
-    Allowance, ChatRequest, Completion, Delta, Embedded, Held,
+    Allowance, ChatRequest, Completion, Delta, Embedded, ReplyPlace,
     connection::Http,
     fault::{Fault, FaultKind},
     joined::Joined,
@@ -180,7 +180,7 @@ impl OpenAiCompatible {
         let exchange = async {
             let body = json(request, false)?;
             let mut response = self.post(&self.embeddings, request, body).await?;
-            let mut held = Held::default();
+            let mut held = ReplyPlace::default();
             let places = self.large.of(&request.model);
             let read = read(&mut response, MAX_EMBEDDINGS, &places, &mut held).await;
             let body = read.map_err(|(_, fault)| fault)?;
@@ -226,7 +226,7 @@ impl OpenAiCompatible {
         response: &mut Response,
         request: &ChatRequest,
     ) -> Result<Completion, Fault> {
-        let mut held = Held::default();
+        let mut held = ReplyPlace::default();
         let limit = request.reading.max_bytes;
         let places = self.large.of(&request.model);
         let answer = match read(response, limit, &places, &mut held).await {
@@ -270,7 +270,7 @@ impl OpenAiCompatible {
                 request.headers(self.headers.clone()).build()
             };
             let mut response = self.execute(request, None).await?;
-            let mut held = Held::default();
+            let mut held = ReplyPlace::default();
             let read = read(&mut response, limit, &self.large.of(""), &mut held).await;
             let body = read.map_err(|(_, fault)| fault)?;
             Ok(serde_json::from_slice(&body).ok())
@@ -328,7 +328,7 @@ impl OpenAiCompatible {
             };
         }
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let mut held = Held::default();
+        let mut held = ReplyPlace::default();
         // The status is known; of a body that breaks off the words count that came.
         let places = self.large.of(model.unwrap_or_default());
         let read = read(&mut response, MAX_ERROR_BYTES, &places, &mut held);

@@ -6,7 +6,7 @@
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    ChatRequest, Completion, Embedded, Held, Media, Usage,
+    ChatRequest, Completion, Embedded, Media, ReplyPlace, Usage,
     fault::{Cause, Fault, FaultKind},
     fields::{each, fields, first, text},
     finish,
@@ -34,7 +34,7 @@ pub(super) fn completion(body: Vec<u8>, request: &ChatRequest) -> Result<Complet
             Fault::new(FaultKind::InvalidReply, detail)
         })
     })?;
-    let Read {
+    let ReadDocument {
         part,
         model,
         usage,
@@ -63,7 +63,7 @@ pub(super) fn completion(body: Vec<u8>, request: &ChatRequest) -> Result<Complet
         finish_reason: part.finish_reason,
         usage,
         raw: unlisted(raw),
-        held: Held::default(),
+        held: ReplyPlace::default(),
     };
     let has_call = completion.tool_calls.is_some() && request.offers_tools();
     let says_nothing = match tag {
@@ -81,7 +81,7 @@ pub(super) fn completion(body: Vec<u8>, request: &ChatRequest) -> Result<Complet
 pub(super) fn embeddings(
     body: Vec<u8>,
     inputs: Option<usize>,
-    held: Held,
+    held: ReplyPlace,
 ) -> Result<Embedded, Fault> {
     let broken = |error| Fault::new(FaultKind::InvalidReply, format!("not JSON ({error})"));
     let raw = json_text::lenient_owned(body).map_err(|(error, _)| broken(error))?;
@@ -141,9 +141,9 @@ pub(super) fn unlisted(raw: String) -> String {
 }
 
 /// What one JSON document of a provider holds: a reply, or an event of a stream.
-pub(super) struct Read {
+pub(super) struct ReadDocument {
     /// The first choice, where there is one.
-    pub(super) part: Option<Part>,
+    pub(super) part: Option<ChoicePart>,
     /// The model that answers, as the provider names it.
     pub(super) model: Option<String>,
     /// Tokens and cost, where the provider says.
@@ -154,7 +154,7 @@ pub(super) struct Read {
 
 /// What a choice brings.
 #[derive(Debug, Default)]
-pub(super) struct Part {
+pub(super) struct ChoicePart {
     pub(super) content: String,
     pub(super) reasoning: String,
     pub(super) refusal: String,
@@ -167,7 +167,7 @@ pub(super) struct Part {
     pub(super) finish_reason: Option<String>,
 }
 
-impl Part {
+impl ChoicePart {
     /// Whether the model says that it will not answer.
     pub(super) fn refuses(&self) -> bool {
         !is_blank(&self.refusal)
@@ -176,7 +176,7 @@ impl Part {
 }
 
 /// Reads a JSON document, unless it is an error or hides one.
-pub(super) fn read(json: &str) -> Result<Read, Fault> {
+pub(super) fn read(json: &str) -> Result<ReadDocument, Fault> {
     let broken = |error| Fault::new(FaultKind::InvalidReply, format!("not JSON ({error})"));
     let raw: &RawValue = serde_json::from_str(json).map_err(broken)?;
     let whole = first(raw).unwrap_or(raw);
@@ -192,7 +192,7 @@ pub(super) fn read(json: &str) -> Result<Read, Fault> {
             None => Fault::of_words(&value(whole)),
             Some(_) => Some(without_choice("the reply").because(Cause::Empty)),
         };
-        return Ok(Read {
+        return Ok(ReadDocument {
             part: None,
             model: text(model),
             usage: usage.and_then(of_usage),
@@ -211,7 +211,7 @@ pub(super) fn read(json: &str) -> Result<Read, Fault> {
     }
     let mut part = message.or(delta).map(part).unwrap_or_default();
     part.finish_reason = finish_reason;
-    Ok(Read {
+    Ok(ReadDocument {
         part: Some(part),
         model: text(model),
         usage: usage.and_then(of_usage),
@@ -290,7 +290,7 @@ fn value(json: &RawValue) -> Value {
         .unwrap_or_default()
 }
 
-fn part(message: &RawValue) -> Part {
+fn part(message: &RawValue) -> ChoicePart {
     let [
         content,
         reasoning,
@@ -323,7 +323,7 @@ fn part(message: &RawValue) -> Part {
         let call: Value = serde_json::from_str(call.get()).ok()?;
         Some(json!([{"type": "function", "function": call}]))
     };
-    let mut part = Part {
+    let mut part = ChoicePart {
         reasoning: text(reasoning)
             .filter(|text| !text.is_empty())
             .or_else(|| text(reasoning_content))
@@ -336,7 +336,7 @@ fn part(message: &RawValue) -> Part {
             .and_then(|calls| serde_json::from_str(calls.get()).ok())
             .or_else(function_call),
         media: media(audio.filter(is_object), images),
-        ..Part::default()
+        ..ChoicePart::default()
     };
     match content.map(RawValue::get) {
         Some(json) if json.starts_with('[') => {
@@ -370,7 +370,7 @@ fn each_part<'a>(list: Option<&'a RawValue>, take: impl FnMut(&'a RawValue)) {
 }
 
 /// Adds a part of a content that is a list.
-fn add(piece: &RawValue, to: &mut Part) {
+fn add(piece: &RawValue, to: &mut ChoicePart) {
     let [kind, words, refusal, thinking] = fields(piece, ["type", "text", "refusal", "thinking"]);
     let words = text(words).unwrap_or_default();
     match text(kind).as_deref() {

@@ -5,12 +5,12 @@
 
 use serde_json::{Value, json};
 
-use super::Message;
+use super::ChatMessage;
 
 /// The same conversation with one message for each run of one role. Texts are joined by an empty line;
 /// parts stay parts. Results and calls of tools stand for themselves.
-pub fn joined(messages: Vec<Message>) -> Vec<Message> {
-    let mut joined: Vec<Message> = Vec::with_capacity(messages.len());
+pub fn joined(messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
+    let mut joined: Vec<ChatMessage> = Vec::with_capacity(messages.len());
     for message in messages {
         match joined.last_mut() {
             Some(last) if can_join(last, &message) => {
@@ -22,8 +22,8 @@ pub fn joined(messages: Vec<Message>) -> Vec<Message> {
     joined
 }
 
-fn can_join(first: &Message, second: &Message) -> bool {
-    let is_plain = |message: &Message| {
+fn can_join(first: &ChatMessage, second: &ChatMessage) -> bool {
+    let is_plain = |message: &ChatMessage| {
         matches!(message.role.as_str(), "system" | "user" | "assistant")
             && message.rest.is_empty()
             && (message.content.is_string() || message.content.is_array())
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn runs_of_one_role_become_one_message() {
-        let text = Message::text;
+        let text = ChatMessage::text;
         let messages = vec![
             text("system", "a"),
             text("system", "b"),
@@ -72,9 +72,9 @@ mod tests {
 
     #[test]
     fn parts_stay_parts_and_tools_stand_for_themselves() {
-        let with = |role: &str, content: Value| Message {
+        let with = |role: &str, content: Value| ChatMessage {
             content,
-            ..Message::text(role, "")
+            ..ChatMessage::text(role, "")
         };
         let image = json!([{"type": "image_url", "image_url": {"url": "x"}}]);
         let messages = vec![with("user", image), with("user", json!("what is it?"))];

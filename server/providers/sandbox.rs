@@ -27,7 +27,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    behaviour::{Behaviour, Counts, Fate, Models, Wanted},
+    behaviour::{Behaviour, Fate, ModelCounts, SandboxModels, Wanted},
     fault_mode::FaultMode,
     plan::SandboxPlan,
 };
@@ -40,7 +40,7 @@ pub use self::{
 pub struct Sandbox {
     origin: String,
     base_url: String,
-    models: Arc<Models>,
+    models: Arc<SandboxModels>,
     /// Lets requests go that would hang.
     stop: CancellationToken,
     server: JoinHandle<()>,
@@ -65,7 +65,7 @@ impl Sandbox {
     pub async fn listen(port: u16, plan: &SandboxPlan) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let origin = format!("http://{}", listener.local_addr()?);
-        let models = Arc::new(Models::new(plan));
+        let models = Arc::new(SandboxModels::new(plan));
         let stop = CancellationToken::new();
         let app = Router::new()
             .merge(completion::routes(models.clone(), stop.clone()))
@@ -91,7 +91,7 @@ impl Sandbox {
     }
 
     /// Its models, for those who are in the same process.
-    pub fn models(&self) -> &Arc<Models> {
+    pub fn models(&self) -> &Arc<SandboxModels> {
         &self.models
     }
 }

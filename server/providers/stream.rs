@@ -13,7 +13,7 @@ use super::{
     marks::shows_nothing,
     plain::Plain,
     reasoning::Splitter,
-    reply::{self, Part},
+    reply::{self, ChoicePart},
     sse::{Item, Reader, TooLong},
 };
 use crate::_core::{blank::is_blank, json_text};
@@ -187,9 +187,9 @@ impl Steps {
             Cow::Borrowed(_)
         );
         if let Some(Plain { content, model }) = Plain::read(&data).filter(|_| is_paired) {
-            let part = Part {
+            let part = ChoicePart {
                 content: content.into_owned(),
-                ..Part::default()
+                ..ChoicePart::default()
             };
             let model = model.map(Cow::into_owned);
             let mut delta = self.delta(part, model, None, data);
@@ -213,7 +213,7 @@ impl Steps {
             self.weigh(data.len())?;
             return Ok(None);
         };
-        let reply::Read {
+        let reply::ReadDocument {
             part,
             model,
             usage,
@@ -222,7 +222,7 @@ impl Steps {
         self.words = self.words.take().or(words);
         let raw = reply::unlisted(raw.into_owned());
         let Some(part) = part else {
-            let delta = self.delta(Part::default(), model, usage, raw);
+            let delta = self.delta(ChoicePart::default(), model, usage, raw);
             return self.weighed(delta, 0);
         };
         let details = part.details;
@@ -273,7 +273,7 @@ impl Steps {
 
     fn delta(
         &mut self,
-        mut part: Part,
+        mut part: ChoicePart,
         model: Option<String>,
         usage: Option<Usage>,
         raw: String,

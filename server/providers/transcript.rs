@@ -82,13 +82,13 @@ fn ending(text: &str, bytes: usize) -> &str {
 mod tests {
     use serde_json::json;
 
-    use super::{super::Message, *};
+    use super::{super::ChatMessage, *};
 
     #[test]
     fn a_conversation_is_told_from_its_end() {
         let request = ChatRequest::new(vec![
-            Message::text("system", "You help."),
-            Message::text("user", "Hvad er en æske?"),
+            ChatMessage::text("system", "You help."),
+            ChatMessage::text("user", "Hvad er en æske?"),
         ]);
         let whole = "system: You help.\n\nuser: Hvad er en æske?";
         assert_eq!(transcript(&request, 1_000), whole);

@@ -43,17 +43,17 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep},
 };
 
-pub use self::watching::Leader;
+pub use self::watching::WhoLeads;
 pub use self::{following::Lowering, probes::DueProbe, steering::Wishes};
-use self::{kept::Kept, memory::Memory};
+use self::{kept::KeptBatches, memory::Memory};
 pub use super::world::World;
 use super::{
     archive::Archive,
     errors::ControlError,
-    plan::{Known, Library, Plan},
+    plan::{KnownNames, Library, Plan},
     record::Action,
     status::{Moment, Status, TICK},
-    store::{AuditRow, Fence, Mark, RolloutStore},
+    store::{AuditRow, Fence, RolloutStore, RolloutsMark},
     view::View,
 };
 use crate::{
@@ -110,7 +110,7 @@ pub struct ControllerParts {
     /// Plans by name.
     pub library: Library,
     /// Names that plans may use.
-    pub known: Known,
+    pub known: KnownNames,
     /// The clocks and the dice.
     pub world: World,
     /// Names this process to others that want to write.
@@ -124,7 +124,7 @@ pub struct Plans {
     /// Plans by name.
     pub library: Library,
     /// Names that plans may use.
-    pub known: Known,
+    pub known: KnownNames,
 }
 
 /// Moves rollouts; shared by all who steer or ask.
@@ -139,7 +139,7 @@ pub struct Controller {
     world: World,
     holder: String,
     inner: Mutex<Memory>,
-    writer: tokio::sync::Mutex<Writer>,
+    writer: tokio::sync::Mutex<WriteLease>,
     /// When this process was told last that it has the lease, on the monotonic clock.
     lease_at: Mutex<Option<Duration>>,
     changes: broadcast::Sender<Arc<Change>>,
@@ -149,7 +149,7 @@ pub struct Controller {
 
 /// The right to write, and what is known of the last one.
 #[derive(Default)]
-struct Writer {
+struct WriteLease {
     fence: Option<Fence>,
     /// The number of this process as a writer of the log, once it has one.
     id: Option<i64>,
@@ -159,7 +159,7 @@ struct Writer {
     /// The last write may or may not have happened.
     in_doubt: bool,
     /// What the store has of rollouts, as this process left it.
-    mark: Option<Mark>,
+    mark: Option<RolloutsMark>,
     /// Of the store.
     outage: FailureEdge,
 }
@@ -185,7 +185,7 @@ impl Controller {
             world: parts.world,
             holder: parts.holder,
             inner: Mutex::new(Memory {
-                kept: is_shared.then(Kept::default),
+                kept: is_shared.then(KeptBatches::default),
                 seen: parts.seen,
                 ..memory
             }),

@@ -11,7 +11,7 @@ use super::{
     observation::observe,
     plan::Plan,
     record::Action,
-    replay::{Next, Passing},
+    replay::{LogStep, Passing},
     status::Status,
 };
 use crate::_core::units::Percent;
@@ -21,7 +21,7 @@ const STRETCHES: i64 = 240;
 
 /// What was known at a moment.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Look {
+pub struct CourseLook {
     /// The moment, in milliseconds since 1970.
     pub at_ms: i64,
     /// The evidence over all metrics that the candidate is worse.
@@ -32,7 +32,7 @@ pub struct Look {
     is_stored: bool,
 }
 
-impl Look {
+impl CourseLook {
     fn of(verdict: &Verdict, is_stored: bool) -> Self {
         Self {
             at_ms: verdict.at_ms,
@@ -45,7 +45,7 @@ impl Look {
 
 /// A change.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Change {
+pub struct CourseChange {
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
     /// What was done.
@@ -58,7 +58,7 @@ pub struct Change {
 
 /// What an arm had in a stretch of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Traffic {
+pub struct ArmTraffic {
     /// Counted requests that ended.
     pub requests: u32,
     /// Of them failed.
@@ -77,11 +77,11 @@ pub struct Course {
     /// When it began and ended, or is looked at, in milliseconds since 1970.
     pub span: (i64, i64),
     /// What was known, oldest first.
-    pub looks: Vec<Look>,
+    pub looks: Vec<CourseLook>,
     /// What was done, oldest first.
-    pub changes: Vec<Change>,
+    pub changes: Vec<CourseChange>,
     /// Traffic by stretch, of equal length over the whole time.
-    pub traffic: Vec<PerArm<Traffic>>,
+    pub traffic: Vec<PerArm<ArmTraffic>>,
     /// Events that count.
     pub counted: u64,
     /// Events that are no longer in the log one by one, so that nothing is drawn of them.
@@ -120,7 +120,7 @@ impl Course {
             self.plan = Some(passing.plan.clone());
         }
         match passing.next {
-            Next::Event(event) => {
+            LogStep::Event(event) => {
                 if event.at_ms >= self.next_look_ms && self.counted > 0 {
                     self.look(passing, self.last_ms);
                     self.next_look_ms = event.at_ms + self.stretch_ms() as i64;
@@ -140,29 +140,29 @@ impl Course {
                 arm.errors += u32::from(observed.end.is_error());
                 arm.latency_ms += observed.latency_ms;
             }
-            Next::Decision(row) => {
+            LogStep::Decision(row) => {
                 let at_ms = row.at.timestamp_millis();
                 self.last_ms = self.last_ms.max(at_ms);
                 // What was found then, as the events of then may be rolled up.
                 let record = row.record.as_ref().ok();
                 if let Some(verdict) = record.and_then(|it| it.verdict.as_ref()) {
-                    self.looks.push(Look::of(verdict, true));
+                    self.looks.push(CourseLook::of(verdict, true));
                 }
-                self.changes.push(Change {
+                self.changes.push(CourseChange {
                     at_ms,
                     action: row.action,
                     share: row.after.share,
                     stage: row.after.stage,
                 });
             }
-            Next::End if self.counted > 0 => self.look(passing, self.last_ms),
-            Next::End => {}
+            LogStep::End if self.counted > 0 => self.look(passing, self.last_ms),
+            LogStep::End => {}
         }
     }
 
     fn look(&mut self, passing: &Passing<'_>, at_ms: i64) {
         let (_, verdict) = passing.ledger.judge(passing.plan, at_ms);
-        self.looks.push(Look::of(&verdict, false));
+        self.looks.push(CourseLook::of(&verdict, false));
     }
 
     /// Takes up that so many events are no longer in the log one by one. What was made of the others tells too little, so
@@ -170,6 +170,6 @@ impl Course {
     pub fn lacks(&mut self, gone: u64, last: &Verdict) {
         self.gone = gone;
         self.looks.retain(|look| look.is_stored);
-        self.looks.push(Look::of(last, true));
+        self.looks.push(CourseLook::of(last, true));
     }
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{audit::minute, moves::Moves, status::Status};
+use super::{audit::minute, moves::UserMoves, status::Status};
 use crate::_core::toml_reader::TomlFaults;
 
 /// Why a change or a question was refused.
@@ -37,7 +37,7 @@ pub enum ControlError {
     #[error("this start takes users back: {}", moves.words.join(". "))]
     TakesBack {
         /// Who moves.
-        moves: Moves,
+        moves: UserMoves,
     },
     /// The plan lets nothing open now.
     #[error("plan `{plan}` opens stages in its windows only, the next from {}", minute(*opens))]

@@ -43,7 +43,7 @@ pub use self::{
     edition::Edition,
     effect::Effect,
     judged::{JudgeEvidence, Stopped},
-    observed::{End, Observation},
+    observed::{Observation, RequestEnd},
     plan::EvidencePlan,
     promotion::{Promotion, Proven},
     timed::Timed,
@@ -52,19 +52,19 @@ pub use self::{
     verdict::{Metric, MetricEvidence, Reference, SampleRatio, Signal, Verdict},
 };
 use self::{
-    answers::Answers,
+    answers::AnswerSlots,
     judged::Judged,
     limit::{LastHour, Limit},
     looks::Looks,
     mixture::Restarts,
-    outage::{Outages, Recent},
-    ratio::{Direction, Ratio},
-    reached::{Decided, Held},
-    stage::Stage,
+    outage::{Outages, RecentAttempts},
+    ratio::{Ratio, TestDirection},
+    reached::{HoldReached, RollbackReached},
+    stage::StageEvidence,
     stream::{Harm, Streams},
     threshold::{Latencies, Thresholds},
     uncounted::Uncounted,
-    users::Users,
+    users::UserSlots,
 };
 use super::arms::PerArm;
 use crate::{
@@ -108,10 +108,10 @@ pub struct Evidence {
     /// Full hours since the start.
     hour: u32,
     share: Percent,
-    users: Users,
+    users: UserSlots,
     /// None where the quality of answers is not judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    answers: Option<Answers>,
+    answers: Option<AnswerSlots>,
     #[serde(default)]
     looks: Looks,
     streams: Streams,
@@ -124,9 +124,9 @@ pub struct Evidence {
     last_hour: LastHour,
     sample_ratio: Ratio,
     totals: PerArm<ArmCounts>,
-    stage: Stage,
-    held: Option<Held>,
-    rollback: Option<Decided>,
+    stage: StageEvidence,
+    held: Option<HoldReached>,
+    rollback: Option<RollbackReached>,
     /// None in what an earlier release stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     uncounted: Option<Uncounted>,
@@ -137,8 +137,8 @@ pub struct Evidence {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     judged: Option<Judged>,
     /// Control's last first attempts; not kept by editions before the fifth.
-    #[serde(default, skip_serializing_if = "Recent::is_empty")]
-    control: Recent,
+    #[serde(default, skip_serializing_if = "RecentAttempts::is_empty")]
+    control: RecentAttempts,
 }
 
 impl Evidence {
@@ -171,18 +171,18 @@ impl Evidence {
             streams: Streams::new(edition, judges_quality, plan.margin, restarts),
             latencies: Latencies::default(),
             first_words: Latencies::default(),
-            crash: Ratio::new(Direction::Crashing, 1.0, restarts),
+            crash: Ratio::new(TestDirection::Crashing, 1.0, restarts),
             absolute: Limit::above(plan.max_error_rate, restarts),
             last_hour: LastHour::new(started_at_ms),
-            sample_ratio: Ratio::new(Direction::Either, 1.0, Restarts::NEVER),
+            sample_ratio: Ratio::new(TestDirection::Either, 1.0, Restarts::NEVER),
             totals: Default::default(),
-            stage: Stage::new(edition, plan, started_at_ms, 0, 2.0),
+            stage: StageEvidence::new(edition, plan, started_at_ms, 0, 2.0),
             held: None,
             rollback: None,
             uncounted: Some(Uncounted::new(edition, plan.margin)),
             outages: (plan.outage_period_ms > 0).then(Outages::default),
             judged: None,
-            control: Recent::default(),
+            control: RecentAttempts::default(),
         }
     }
 
@@ -230,13 +230,13 @@ impl Evidence {
         let at_ms = self.clock_ms;
         if let Some(outages) = &mut self.outages
             && observation.variant == Variant::Candidate
-            && observation.end != End::Unknown
+            && observation.end != RequestEnd::Unknown
         {
             outages.see(self.edition, at_ms, observation.end.is_answered());
         }
         if self.edition >= Edition::Fifth
             && observation.variant == Variant::Control
-            && observation.end != End::Unknown
+            && observation.end != RequestEnd::Unknown
         {
             self.control.see(at_ms, observation.end.is_answered());
         }
@@ -250,7 +250,7 @@ impl Evidence {
             }
             return self.level_so_far();
         }
-        if observation.end != End::Unknown {
+        if observation.end != RequestEnd::Unknown {
             has_moved |= self.count(observation, time, share);
         }
         if let (Some(Thresholds { quantiles }), false) = (thresholds, observation.was_open) {
@@ -309,7 +309,7 @@ impl Evidence {
     /// share of 100 control's rates are frozen, and judge in its place.
     pub fn begin_stage(&mut self, now_ms: i64, share: Percent, rho_bad: f64) {
         self.set_share(share);
-        self.stage = Stage::new(self.edition, &self.plan, now_ms, self.hour, rho_bad);
+        self.stage = StageEvidence::new(self.edition, &self.plan, now_ms, self.hour, rho_bad);
         if let Some(uncounted) = &mut self.uncounted {
             uncounted.begin_share();
         }
@@ -326,7 +326,7 @@ impl Evidence {
         for stream in self.streams.iter_mut() {
             stream.begin_anew(restarts, self.hour);
         }
-        self.crash = Ratio::new(Direction::Crashing, 1.0, restarts);
+        self.crash = Ratio::new(TestDirection::Crashing, 1.0, restarts);
         self.crash.reach(self.hour);
         self.absolute = Limit::above(self.plan.max_error_rate, restarts);
         self.absolute.reach(self.hour);

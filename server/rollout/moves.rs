@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::{
     arms::PerArm,
-    plan::{Known, Plan, is_rehearsal},
+    plan::{KnownNames, Plan, is_rehearsal},
     status::Models,
 };
 use crate::_core::{
@@ -23,7 +23,7 @@ const NOBODY: f64 = 1e-9;
 
 /// Who moves, by groups of tasks for which it is the same.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Moves {
+pub struct UserMoves {
     /// A sentence each.
     pub words: Vec<String>,
     /// The largest percentage of users who lose the model that they have from a rollout or the live
@@ -42,7 +42,7 @@ pub struct Draw<'a> {
     pub share: Percent,
 }
 
-impl Known {
+impl KnownNames {
     /// The models that a plan's arms have, for groups of tasks where they are the same.
     pub fn models_of(&self, plan: &Plan) -> Vec<Models> {
         let mut groups: Vec<Models> = Vec::new();
@@ -95,9 +95,9 @@ impl Known {
     }
 }
 
-impl Moves {
+impl UserMoves {
     /// What a start of this plan does to users who are served now.
-    pub fn of(plan: &Plan, draw: Draw<'_>, known: &Known, flags: &FeatureFlags) -> Self {
+    pub fn of(plan: &Plan, draw: Draw<'_>, known: &KnownNames, flags: &FeatureFlags) -> Self {
         if is_rehearsal(&plan.tasks) {
             return Self {
                 words: vec!["no user is moved: this is a rehearsal".to_owned()],
@@ -139,7 +139,7 @@ fn of_task(
     draw: Draw<'_>,
     before: Option<&LiveRollout>,
     live: &LiveShares,
-    known: &Known,
+    known: &KnownNames,
 ) -> (String, f64) {
     let (share, old, is_same_draw) = match before {
         Some(it) => (

@@ -14,7 +14,7 @@ use self::hour::Hour;
 use super::{
     arms::PerArm,
     evidence::{
-        Edition, End, Evidence, Kind, Level, Observation, Signal, Strata, UncountedEvidence,
+        Edition, Evidence, Kind, Level, Observation, RequestEnd, Signal, Strata, UncountedEvidence,
         Verdict,
     },
     finding::{Alarm, Arm, Finding, Proof},
@@ -34,16 +34,18 @@ use crate::{
 pub fn observe(event: &Event) -> Option<Observation> {
     let subject = event.subject.filter(|_| event.counted)?;
     let end = match event.outcome {
-        Outcome::Success => End::Answered,
-        Outcome::Refused => End::Uncounted(Kind::RefusedAnswer),
-        Outcome::Fault(FaultKind::Timeout) => End::TimedOut,
-        Outcome::Fault(kind) if kind.is_models_fault() && kind.is_like_an_outage() => End::Failed,
-        Outcome::Fault(kind) if kind.is_models_fault() => End::FailedAlone,
-        Outcome::Cancelled | Outcome::Open => End::Unknown,
+        Outcome::Success => RequestEnd::Answered,
+        Outcome::Refused => RequestEnd::Uncounted(Kind::RefusedAnswer),
+        Outcome::Fault(FaultKind::Timeout) => RequestEnd::TimedOut,
+        Outcome::Fault(kind) if kind.is_models_fault() && kind.is_like_an_outage() => {
+            RequestEnd::Failed
+        }
+        Outcome::Fault(kind) if kind.is_models_fault() => RequestEnd::FailedAlone,
+        Outcome::Cancelled | Outcome::Open => RequestEnd::Unknown,
         Outcome::Fault(kind) if kind.is_accounts() => return None,
-        Outcome::Fault(FaultKind::ContextLength) => End::Uncounted(Kind::ContextLength),
-        Outcome::Fault(FaultKind::Refused) => End::Uncounted(Kind::Refused),
-        Outcome::Fault(_) => End::Uncounted(Kind::BadRequest),
+        Outcome::Fault(FaultKind::ContextLength) => RequestEnd::Uncounted(Kind::ContextLength),
+        Outcome::Fault(FaultKind::Refused) => RequestEnd::Uncounted(Kind::Refused),
+        Outcome::Fault(_) => RequestEnd::Uncounted(Kind::BadRequest),
         Outcome::Rated { .. } | Outcome::Judged(_) | Outcome::Unknown => return None,
     };
     Some(Observation {
@@ -235,9 +237,10 @@ impl Ledger {
         }
         self.last_ms = self.last_ms.max(Some(event.at_ms));
         self.evidence.fold(&observation, share);
-        if observation.end == End::Unknown {
+        if observation.end == RequestEnd::Unknown {
             tally.hung += u64::from(event.outcome == Outcome::Open);
-            let is_left = observation.judged_by(self.evidence.edition()).end == End::Answered;
+            let is_left =
+                observation.judged_by(self.evidence.edition()).end == RequestEnd::Answered;
             tally.left += u64::from(is_left);
             return;
         }

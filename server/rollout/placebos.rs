@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     plan::span,
-    simulate::placebo::{Log, Placebo},
+    simulate::placebo::{ControlLog, Placebo},
 };
 use crate::_core::actor::Actor;
 
@@ -70,7 +70,7 @@ pub trait PlaceboStore: Send + Sync {
         tasks: &[String],
         span: (DateTime<Utc>, DateTime<Utc>),
         most: usize,
-    ) -> anyhow::Result<Log>;
+    ) -> anyhow::Result<ControlLog>;
 }
 
 /// The placebo that a plan demands before its rollout begins.

@@ -166,7 +166,7 @@ pub enum Judge {
 
 /// Names that a plan may use; `None` where they are not known and anything goes.
 #[derive(Clone, Debug, Default)]
-pub struct Known {
+pub struct KnownNames {
     /// Tasks of the catalog.
     pub tasks: Option<Vec<String>>,
     /// Models of the catalog.
@@ -186,7 +186,7 @@ pub fn is_rehearsal(tasks: &[String]) -> bool {
 
 impl Plan {
     /// Reads a plan; `origin` names the text in faults.
-    pub fn parse(text: &str, origin: &str, known: &Known) -> Result<Self, TomlFaults> {
+    pub fn parse(text: &str, origin: &str, known: &KnownNames) -> Result<Self, TomlFaults> {
         parse::plan(text, origin, known)
     }
 

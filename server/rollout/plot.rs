@@ -5,7 +5,7 @@ use chrono::DateTime;
 
 use super::{
     arms::PerArm,
-    course::{Change, Course, Traffic},
+    course::{ArmTraffic, Course, CourseChange},
     evidence::{Effect, Metric},
     record::Action,
 };
@@ -272,7 +272,7 @@ impl Picture<'_> {
         let lines = [0.0, 50.0, 100.0].map(|it| (it, format!("{it} %")));
         self.panel("Share of the candidate, and stages", scale, &lines);
         let mut points = Vec::new();
-        let mut before: Option<Change> = None;
+        let mut before: Option<CourseChange> = None;
         for change in &course.changes {
             let x = self.x(change.at_ms);
             if let Some(before) = before {
@@ -300,14 +300,14 @@ impl Picture<'_> {
     }
 
     fn errors(&mut self) {
-        let rate = |it: &Traffic| f64::from(it.errors) / f64::from(it.requests) * 100.0;
-        let total = |arm: Traffic| format!("{} of {} failed", arm.errors, arm.requests);
+        let rate = |it: &ArmTraffic| f64::from(it.errors) / f64::from(it.requests) * 100.0;
+        let total = |arm: ArmTraffic| format!("{} of {} failed", arm.errors, arm.requests);
         self.arms("Errors, in percent of requests", " %", &rate, &total);
     }
 
     fn latency(&mut self) {
-        let mean = |it: &Traffic| it.latency_ms / f64::from(it.requests);
-        let total = |arm: Traffic| match arm.requests {
+        let mean = |it: &ArmTraffic| it.latency_ms / f64::from(it.requests);
+        let total = |arm: ArmTraffic| match arm.requests {
             0 => "nothing".to_owned(),
             requests => format!("{:.0} ms on average", arm.latency_ms / f64::from(requests)),
         };
@@ -319,8 +319,8 @@ impl Picture<'_> {
         &mut self,
         title: &str,
         unit: &str,
-        figure_of: &dyn Fn(&Traffic) -> f64,
-        total: &dyn Fn(Traffic) -> String,
+        figure_of: &dyn Fn(&ArmTraffic) -> f64,
+        total: &dyn Fn(ArmTraffic) -> String,
     ) {
         let traffic = &self.course.traffic;
         let points = PerArm::of(|arm| points(traffic, arm, figure_of));
@@ -346,11 +346,13 @@ impl Picture<'_> {
                 self.svg.dot(x, y, colour);
             }
             self.svg.line(line, Stroke::bold(colour));
-            let sum = traffic.iter().fold(Traffic::default(), |sum, it| Traffic {
-                requests: sum.requests + it[arm].requests,
-                errors: sum.errors + it[arm].errors,
-                latency_ms: sum.latency_ms + it[arm].latency_ms,
-            });
+            let sum = traffic
+                .iter()
+                .fold(ArmTraffic::default(), |sum, it| ArmTraffic {
+                    requests: sum.requests + it[arm].requests,
+                    errors: sum.errors + it[arm].errors,
+                    latency_ms: sum.latency_ms + it[arm].latency_ms,
+                });
             let y = self.top + place;
             self.beside(y, colour, arm.name());
             self.beside(y + 12.0, GREY, &total(sum));
@@ -361,12 +363,12 @@ impl Picture<'_> {
 
 /// A figure of an arm at the stretches where enough came since the last one; what is left at the end counts too.
 fn points(
-    traffic: &[PerArm<Traffic>],
+    traffic: &[PerArm<ArmTraffic>],
     arm: Variant,
-    figure_of: &dyn Fn(&Traffic) -> f64,
+    figure_of: &dyn Fn(&ArmTraffic) -> f64,
 ) -> Vec<(usize, f64)> {
     let mut points = Vec::new();
-    let mut sum = Traffic::default();
+    let mut sum = ArmTraffic::default();
     let mut last = 0;
     for (stretch, it) in traffic.iter().enumerate() {
         let it = &it[arm];
@@ -378,7 +380,7 @@ fn points(
         sum.latency_ms += it.latency_ms;
         if sum.requests >= ENOUGH {
             points.push((stretch, figure_of(&sum)));
-            sum = Traffic::default();
+            sum = ArmTraffic::default();
         }
     }
     if sum.requests > 0 {

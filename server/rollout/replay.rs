@@ -66,11 +66,11 @@ pub struct Passing<'a> {
     /// The share in force.
     pub share: Percent,
     /// What comes next.
-    pub next: Next<'a>,
+    pub next: LogStep<'a>,
 }
 
 /// What comes next in the log.
-pub enum Next<'a> {
+pub enum LogStep<'a> {
     /// An event of the rollout.
     Event(&'a Event),
     /// A line of its history.
@@ -124,7 +124,7 @@ pub(super) async fn replay_watched(
                 break 'log;
             }
             again.reach(event.seq - 1);
-            again.tell(Next::Event(event));
+            again.tell(LogStep::Event(event));
             again.ledger.fold(event, again.share);
             cursor = event.seq;
         }
@@ -133,7 +133,7 @@ pub(super) async fn replay_watched(
         }
     }
     again.reach(i64::MAX);
-    again.tell(Next::End);
+    again.tell(LogStep::End);
     again.ledger.watch_as(&expected);
     // Both as this release writes them: an earlier one left out what it did not know.
     let same_state = to_value(&again.ledger)? == to_value(&expected)?;
@@ -175,7 +175,7 @@ struct Again<'a> {
 }
 
 impl Again<'_> {
-    fn tell(&mut self, next: Next<'_>) {
+    fn tell(&mut self, next: LogStep<'_>) {
         (self.watch)(Passing {
             ledger: &self.ledger,
             plan: &self.plan,
@@ -195,7 +195,7 @@ impl Again<'_> {
     }
 
     fn decide(&mut self, row: &AuditRow) {
-        self.tell(Next::Decision(row));
+        self.tell(LogStep::Decision(row));
         let same_verdict = row.record.as_ref().is_ok_and(|record| {
             if record
                 .verdict

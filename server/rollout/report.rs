@@ -1,13 +1,15 @@
 //! The deployment log of a rollout, as Markdown: from the audit and the evidence.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
-use chrono::SecondsFormat;
+use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{
     audit::{after, capital, explain},
+    evidence::{JudgeEvidence, Verdict},
     finding::Arm,
     placebos::KeptPlacebo,
+    plan::{Gate, Plan},
     store::AuditRow,
     view::View,
 };
@@ -25,14 +27,23 @@ fn write(
     view: &View,
     rows: &[AuditRow],
     placebo: Option<&KeptPlacebo>,
-) -> std::fmt::Result {
-    let View {
-        status,
-        plan,
-        finding,
-        ..
-    } = view;
-    let time = |at: &chrono::DateTime<chrono::Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+) -> fmt::Result {
+    head(out, view)?;
+    stages(out, &view.plan)?;
+    history(out, rows)?;
+    figures(out, view)?;
+    effects(out, &view.verdict)?;
+    if let Some(judge) = &view.verdict.judge {
+        judgements(out, judge)?;
+    }
+    if let Some(kept) = placebo {
+        own_traffic(out, kept)?;
+    }
+    decisions(out, rows)
+}
+
+fn head(out: &mut String, view: &View) -> fmt::Result {
+    let (status, plan) = (&view.status, &view.plan);
     writeln!(out, "# Deployment log: {}\n", status.plan)?;
     writeln!(out, "| | |\n|---|---|")?;
     writeln!(out, "| Rollout | `{}` |", status.id)?;
@@ -55,8 +66,10 @@ fn write(
         out,
         "| State | {state}, stage {stage} of {stages}, {} % |",
         status.share
-    )?;
+    )
+}
 
+fn stages(out: &mut String, plan: &Plan) -> fmt::Result {
     writeln!(
         out,
         "\n## Stages\n\n| Stage | Share | Soak | Gate |\n|---|---|---|---|"
@@ -64,8 +77,8 @@ fn write(
     for (n, stage) in plan.stages.iter().enumerate() {
         let soak = humantime::format_duration(stage.soak);
         let gate = match stage.gate {
-            super::plan::Gate::Automatic => "automatic",
-            super::plan::Gate::Manual => "manual",
+            Gate::Automatic => "automatic",
+            Gate::Manual => "manual",
         };
         writeln!(
             out,
@@ -74,7 +87,10 @@ fn write(
             plan.share_of(n)
         )?;
     }
+    Ok(())
+}
 
+fn history(out: &mut String, rows: &[AuditRow]) -> fmt::Result {
     writeln!(
         out,
         "\n## History\n\n| When | What | Who | From | To | Why |\n|---|---|---|---|---|---|"
@@ -92,7 +108,11 @@ fn write(
             cell(&row.reason)
         )?;
     }
+    Ok(())
+}
 
+fn figures(out: &mut String, view: &View) -> fmt::Result {
+    let (status, finding) = (&view.status, &view.finding);
     writeln!(out, "\n## Figures of the last stage\n")?;
     let until = match &finding.last_request_at {
         Some(at) => format!("the last request that counts was at {}", time(at)),
@@ -122,39 +142,50 @@ fn write(
             "| {name} | {requests} | {errors} | {rate:.2} % | {average_ms:.0} ms | {hung} | {not_counted} |"
         )?;
     }
-    writeln!(out, "\n{}.", cell(&capital(&finding.why)))?;
-    if !view.verdict.effects.is_empty() {
-        writeln!(
-            out,
-            "\n## How many times as often as on control\n\n\
-             Since the rollout began, with limits that hold at every moment with a probability of 95 %.\n"
-        )?;
-        for effect in &view.verdict.effects {
-            writeln!(out, "- {effect}")?;
-        }
-        if view.verdict.effects.iter().any(|it| it.metric.is_of_time()) {
-            writeln!(out, "\nSlow is told by {}.", view.verdict.timed)?;
-        }
-    }
+    writeln!(out, "\n{}.", cell(&capital(&finding.why)))
+}
 
-    if let Some(judge) = &view.verdict.judge {
-        writeln!(
-            out,
-            "\n## What a model found that judges answers\n\n{}.",
-            cell(&capital(&judge.in_words()))
-        )?;
+fn effects(out: &mut String, verdict: &Verdict) -> fmt::Result {
+    if verdict.effects.is_empty() {
+        return Ok(());
     }
-    if let Some(kept) = placebo {
-        writeln!(
-            out,
-            "\n## On this server's own traffic\n\n{}.",
-            cell(&capital(&kept.in_words()))
-        )?;
-        for (what, count) in &kept.placebo.by {
-            writeln!(out, "\n- taken back by {}: {count}", cell(what))?;
-        }
+    writeln!(
+        out,
+        "\n## How many times as often as on control\n\n\
+         Since the rollout began, with limits that hold at every moment with a probability of 95 %.\n"
+    )?;
+    for effect in &verdict.effects {
+        writeln!(out, "- {effect}")?;
     }
+    if verdict.effects.iter().any(|it| it.metric.is_of_time()) {
+        writeln!(out, "\nSlow is told by {}.", verdict.timed)?;
+    }
+    Ok(())
+}
 
+/// What the judge model says.
+fn judgements(out: &mut String, judge: &JudgeEvidence) -> fmt::Result {
+    writeln!(
+        out,
+        "\n## What a model found that judges answers\n\n{}.",
+        cell(&capital(&judge.in_words()))
+    )
+}
+
+/// What became of rollouts of this plan without a difference.
+fn own_traffic(out: &mut String, kept: &KeptPlacebo) -> fmt::Result {
+    writeln!(
+        out,
+        "\n## On this server's own traffic\n\n{}.",
+        cell(&capital(&kept.in_words()))
+    )?;
+    for (what, count) in &kept.placebo.by {
+        writeln!(out, "\n- taken back by {}: {count}", cell(what))?;
+    }
+    Ok(())
+}
+
+fn decisions(out: &mut String, rows: &[AuditRow]) -> fmt::Result {
     writeln!(out, "\n## Decisions and their evidence\n")?;
     for row in rows {
         let explained = explain(row);
@@ -166,6 +197,10 @@ fn write(
         }
     }
     Ok(())
+}
+
+fn time(at: &DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// Text that a person may have typed, so that it breaks neither its cell nor the page.

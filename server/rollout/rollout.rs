@@ -20,7 +20,7 @@ use serde_json::Value;
 pub use self::{
     command::{Command, CommandKind},
     start::Beginning,
-    transition::{Author, Transition, Turn},
+    transition::{Author, Transition, TransitionKind},
 };
 use super::{
     evidence::Verdict,

@@ -42,7 +42,7 @@ pub struct Figures {
     pub proof: f64,
     /// Where the ratio of failures lies; not in samples of an earlier release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<Limits>,
+    pub limits: Option<RatioLimits>,
     /// Each arm since the rollout began.
     pub arms: PerArm<Counts>,
 }
@@ -50,7 +50,7 @@ pub struct Figures {
 /// The ratio of failures is not below the one and not above the other: both hold at every moment, with a
 /// probability of 95 %.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Limits {
+pub struct RatioLimits {
     /// 0 where that cannot be said.
     pub low: f64,
     /// `None` where that cannot be said.
@@ -88,7 +88,7 @@ impl Sample {
                 e: finite(*e),
                 metrics: metrics.iter().map(metric).collect(),
                 proof: finite(promotion.e),
-                limits: errors.map(|it| Limits {
+                limits: errors.map(|it| RatioLimits {
                     low: it.low,
                     high: it.high,
                 }),

@@ -111,7 +111,7 @@ impl Commit {
     }
 
     /// What the rollouts' mark is after this.
-    pub fn moves(&self, (count, versions): Mark) -> Mark {
+    pub fn moves(&self, (count, versions): RolloutsMark) -> RolloutsMark {
         let new = self.rollouts.iter().filter(|it| it.based_on.is_none());
         let versions_of = |it: &RolloutChange| it.rollout.version - it.based_on.unwrap_or(0);
         let more: i64 = self.rollouts.iter().map(versions_of).sum();
@@ -166,7 +166,7 @@ pub struct Fence {
 }
 
 /// What is another as soon as a rollout begins or changes: how many there are, and the sum of their versions.
-pub type Mark = (i64, i64);
+pub type RolloutsMark = (i64, i64);
 
 /// How far a process is with its batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,7 +193,7 @@ pub trait RolloutStore: Send + Sync {
     /// Gives the lease back, at a clean stop.
     async fn release(&self, fence: &Fence, now: DateTime<Utc>) -> anyhow::Result<()>;
     /// What tells that a rollout was changed, at little cost.
-    async fn mark(&self) -> anyhow::Result<Mark>;
+    async fn mark(&self) -> anyhow::Result<RolloutsMark>;
     /// All rollouts, the newest first. There may be years of them, so it is their status alone.
     async fn statuses(&self) -> anyhow::Result<Vec<StoredStatus>>;
     /// One rollout, whole.

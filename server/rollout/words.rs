@@ -138,12 +138,12 @@ pub(super) fn held(because: Hold, verdict: &Verdict) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::{evidence::Strata, observation::Ledger, plan::Known};
+    use crate::rollout::{evidence::Strata, observation::Ledger, plan::KnownNames};
 
     #[test]
     fn sums_that_say_the_opposite_are_no_reason() {
         let text = "name = \"p\"\n[[stages]]\nshare = 10\nsoak = \"1h\"\n";
-        let plan = Plan::parse(text, "p", &Known::default()).expect("a plan");
+        let plan = Plan::parse(text, "p", &KnownNames::default()).expect("a plan");
         let (mut finding, mut verdict) = Ledger::new(&plan, Strata::default(), 0).judge(&plan, 0);
         if let Some(errors) = verdict.metrics.first_mut() {
             errors.e = 1_000.0;

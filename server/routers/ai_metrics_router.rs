@@ -26,7 +26,7 @@ use crate::{
     ai_metrics::{
         AiMetrics,
         feed::SummaryFeed,
-        health::Status,
+        health::HealthStatus,
         recommendation::Recommendation,
         summary::{ModelFigures, Summary, VariantFigures},
         window::{Minutes, PerVariant},
@@ -203,7 +203,7 @@ pub struct RolloutHealth {
     /// Nothing is critical; also true without data, which `status` tells apart.
     pub healthy: bool,
     /// The verdict in one word.
-    pub status: Status,
+    pub status: HealthStatus,
     /// Texts of exceeded warning thresholds: error rate, P95, average.
     pub warnings: Vec<String>,
     /// Texts of exceeded critical thresholds, in the same order.

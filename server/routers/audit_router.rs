@@ -16,7 +16,7 @@ use crate::{
         errors::{ErrorCode, RpcError},
         registry::Registry,
     },
-    dashboard::audit::{AuditEntry, AuditFilter, AuditPlace, AuditStore, Subject},
+    dashboard::audit::{AuditEntry, AuditFilter, AuditPlace, AuditStore, AuditSubject},
     procedures,
 };
 
@@ -41,7 +41,7 @@ pub fn register(registry: &mut Registry, audit: impl Into<Option<Arc<dyn AuditSt
 #[serde(default)]
 pub(crate) struct ListChanges {
     /// What was changed.
-    pub(crate) subject: Option<Subject>,
+    pub(crate) subject: Option<AuditSubject>,
     /// Which one: a rollout's whole id, or a key's name.
     #[schemars(length(min = 1, max = 200))]
     pub(crate) id: Option<String>,
@@ -81,7 +81,7 @@ pub(crate) struct ChangeRow {
     /// Who did it; null where that is not kept.
     pub(crate) actor: Option<Actor>,
     /// What was changed.
-    pub(crate) subject: Subject,
+    pub(crate) subject: AuditSubject,
     /// Which one: a rollout's id, a key's name; null for flags.
     pub(crate) subject_id: Option<String>,
     /// What was done.
@@ -122,7 +122,7 @@ async fn list(
     let subjects = match input.subject {
         Some(subject) if role < subject.told_to() => return Err(not_permitted()),
         Some(subject) => vec![subject],
-        None => (Subject::ALL.into_iter())
+        None => (AuditSubject::ALL.into_iter())
             .filter(|subject| role >= subject.told_to())
             .collect(),
     };

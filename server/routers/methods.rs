@@ -13,7 +13,7 @@ use super::{
         answers::{FlagsChange, FlagsState},
     },
     migration_router::{Migration, SetMove, WhichProcedures},
-    models_router::{Explain, Explanation, ModelList},
+    models_router::{Explain, ModelExplanation, ModelList},
     requests_router::{ListRequests, RequestList},
     rollout_router::{
         ChangeRollout, ListRollouts, MoveShare, StartRollout, ValidatePlan, WhichPast,
@@ -79,7 +79,7 @@ pub(crate) const TRIALS_ARMS: Method<WhichArms, TrialArms> = Method::new("trials
 pub(crate) const TRIALS_ASK: Method<AskModel, AskedModel> = Method::new("trials.ask");
 pub(crate) const TRIALS_RECORD: Method<RecordTrial, TrialInfo> = Method::new("trials.record");
 
-pub(crate) const MODELS_EXPLAIN: Method<Explain, Explanation> = Method::new("models.explain");
+pub(crate) const MODELS_EXPLAIN: Method<Explain, ModelExplanation> = Method::new("models.explain");
 pub(crate) const CHAT_CREATE: Method<CreateConversation, Conversation> =
     Method::new("chat.createConversation");
 pub(crate) const CHAT_LIST: Method<NoInput, Vec<ConversationSummary>> =

@@ -20,7 +20,7 @@ use crate::{
     },
     model_router::{
         ModelRouter,
-        breaker::State,
+        breaker::BreakerState,
         catalog::{CostLevel, Model, Prices, Task, Tier},
         watch::Watched,
     },
@@ -90,7 +90,7 @@ pub struct ModelInfo {
     /// (`open`), one attempt at a time (`probing`), or a share that grows (`returning`). Left out where
     /// `BREAKER` is off.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub breaker: Option<State>,
+    pub breaker: Option<BreakerState>,
     /// What its provider tells of it, where that was asked: whether it has the model at all, and what differs
     /// from the catalog. Left out where `CATALOGUE_WATCH` is off.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,8 +130,9 @@ pub struct Explain {
 
 /// Which model a user gets, and why.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Explanation")]
 #[serde(rename_all = "camelCase")]
-pub struct Explanation {
+pub struct ModelExplanation {
     /// The user.
     pub user_id: i64,
     /// The task.
@@ -173,7 +174,7 @@ async fn explain(
     models: Arc<ModelRouter>,
     context: Context,
     input: Explain,
-) -> Result<Explanation, RpcError> {
+) -> Result<ModelExplanation, RpcError> {
     let caller = context.user()?;
     let user_id = input.user_id.unwrap_or(caller.id);
     if user_id != caller.id && caller.role < Role::Viewer {
@@ -187,7 +188,7 @@ async fn explain(
     let route = models.select(&input.task, Some(&Subject::User(user_id)), None)?;
     let mut names = names(&route.models).into_iter();
     let in_force = route.in_force();
-    Ok(Explanation {
+    Ok(ModelExplanation {
         user_id,
         task: route.task.to_string(),
         variant: route.variant,

@@ -11,7 +11,7 @@ use crate::{
     model_router::{
         ModelRouter,
         catalog::Provider,
-        quota::{Allowed, AllowedLeft, Standing},
+        quota::{AccountStanding, AllowedByProvider, AllowedLeft},
     },
     procedures,
 };
@@ -128,7 +128,12 @@ async fn list(models: Arc<ModelRouter>, context: Context) -> Result<QuotaList, R
     })
 }
 
-fn allowance(provider: &str, label: &str, allowed: &Allowed, now: DateTime<Utc>) -> ModelAllowance {
+fn allowance(
+    provider: &str,
+    label: &str,
+    allowed: &AllowedByProvider,
+    now: DateTime<Utc>,
+) -> ModelAllowance {
     let info = |left: AllowedLeft| AllowanceInfo {
         left: left.left,
         limit: left.of,
@@ -161,7 +166,12 @@ pub(super) fn accounts_of(
     labels.filter_map(of).collect()
 }
 
-fn info(provider: &str, label: &str, standing: &Standing, now: DateTime<Utc>) -> AccountInfo {
+fn info(
+    provider: &str,
+    label: &str,
+    standing: &AccountStanding,
+    now: DateTime<Utc>,
+) -> AccountInfo {
     let span = |limit: Option<u32>, left: Option<u32>| {
         Some(SpanInfo {
             limit: limit?,

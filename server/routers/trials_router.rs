@@ -26,7 +26,7 @@ use crate::{
     },
     model_router::{
         ModelRouter, RouteError,
-        catalog::{Access, Catalog, Task},
+        catalog::{Catalog, ProviderAccess, Task},
     },
     procedures,
     providers::quality::Language,
@@ -188,7 +188,7 @@ fn arm(catalog: &Catalog, model: String) -> Result<TrialArm, RpcError> {
     };
     let provider = catalog.provider(&found.provider);
     Ok(TrialArm {
-        simulated: provider.is_some_and(|it| matches!(it.access, Access::Sandbox)),
+        simulated: provider.is_some_and(|it| matches!(it.access, ProviderAccess::Sandbox)),
         model,
     })
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     _core::{actor::Actor, amount::Amount, units::Microdollars},
-    dashboard::audit::Subject,
+    dashboard::audit::AuditSubject,
     keys::{ApiKey, ApiKeyStore, KeyLimits, Secret},
 };
 
@@ -60,7 +60,7 @@ fn of_key<'a>(
     after: Option<Value>,
 ) -> ChangeLine<'a> {
     ChangeLine {
-        subject: Subject::Keys,
+        subject: AuditSubject::Keys,
         subject_id: name,
         actor,
         action,

@@ -8,7 +8,7 @@ use sqlx::QueryBuilder;
 use super::{Storage, storable, time};
 use crate::{
     _core::actor::Actor,
-    dashboard::audit::{AuditEntry, AuditFilter, AuditPlace, AuditStore, Subject},
+    dashboard::audit::{AuditEntry, AuditFilter, AuditPlace, AuditStore, AuditSubject},
 };
 
 #[derive(sqlx::FromRow)]
@@ -25,7 +25,7 @@ struct Row {
 }
 
 impl Row {
-    fn entry(self, subject: Subject) -> AuditEntry {
+    fn entry(self, subject: AuditSubject) -> AuditEntry {
         // What cannot be read is not shown; the history itself says that it is damaged.
         let json = |text: Option<String>| serde_json::from_str::<Value>(&text?).ok();
         AuditEntry {
@@ -47,13 +47,13 @@ impl Row {
 }
 
 /// The history of one kind of thing, with the columns of [`Row`].
-const fn history(subject: Subject) -> &'static str {
+const fn history(subject: AuditSubject) -> &'static str {
     match subject {
-        Subject::Rollout => {
+        AuditSubject::Rollout => {
             "SELECT id, at_ms, rollout_id AS subject_id, actor, action, state_before AS before_text, \
              state_after AS after_text, reason, version FROM rollout_audit"
         }
-        Subject::Flags => {
+        AuditSubject::Flags => {
             "SELECT id, at_ms, NULL AS subject_id, actor, 'changed' AS action, \
              position_before AS before_text, position_after AS after_text, reason, version \
              FROM flag_audit"
@@ -99,7 +99,7 @@ impl AuditStore for Storage {
 impl Storage {
     async fn history_of(
         &self,
-        subject: Subject,
+        subject: AuditSubject,
         filter: &AuditFilter,
         before: Option<&AuditPlace>,
         limit: u32,
@@ -109,7 +109,7 @@ impl Storage {
         let rows: Vec<Row> = on!(self.db.read(), pool => {
             let mut query = QueryBuilder::new("SELECT * FROM (");
             query.push(history(subject)).push(") AS history WHERE ");
-            if !matches!(subject, Subject::Rollout | Subject::Flags) {
+            if !matches!(subject, AuditSubject::Rollout | AuditSubject::Flags) {
                 query.push("subject = ").push_bind(subject.name()).push(" AND ");
             }
             query.push("at_ms >= ").push_bind(filter.from_ms.unwrap_or(i64::MIN));

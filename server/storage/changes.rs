@@ -7,12 +7,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::{Storage, db::Write, storable};
-use crate::{_core::actor::Actor, dashboard::audit::Subject};
+use crate::{_core::actor::Actor, dashboard::audit::AuditSubject};
 
 /// One change, as a line that is added.
 pub(super) struct ChangeLine<'a> {
     /// What was changed.
-    pub(super) subject: Subject,
+    pub(super) subject: AuditSubject,
     /// Which one.
     pub(super) subject_id: &'a str,
     /// Who did it.
@@ -80,7 +80,7 @@ impl Storage {
             let lines: Vec<Last> = on!(&mut transaction, transaction => sqlx::query_as(
                     "SELECT at_ms, subject_id, state_after FROM changes WHERE subject = $1 ORDER BY at_ms, id",
                 )
-                .bind(Subject::Settings.name())
+                .bind(AuditSubject::Settings.name())
                 .fetch_all(&mut **transaction)
                 .await)?;
             let mut last: BTreeMap<String, Value> = BTreeMap::new();
@@ -122,7 +122,7 @@ impl Storage {
                 }
                 count += 1;
                 let change = ChangeLine {
-                    subject: Subject::Settings,
+                    subject: AuditSubject::Settings,
                     subject_id: name,
                     actor: &Actor::Settings,
                     action: if after.is_some() { "set" } else { "left-out" },

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     _core::{actor::Actor, units::Percent},
     alerting::Alert,
-    dashboard::audit::Subject,
+    dashboard::audit::AuditSubject,
     migration::{
         Mode,
         mode::Move,
@@ -329,7 +329,7 @@ async fn note(
 ) -> sqlx::Result<()> {
     let state = |it: &Move| json!({"mode": it.mode, "share": it.share, "reason": it.reason});
     let line = ChangeLine {
-        subject: Subject::Moves,
+        subject: AuditSubject::Moves,
         subject_id: &change.name,
         actor: &change.actor,
         action,

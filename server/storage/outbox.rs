@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Storage, db::Write, from_name, name, storable, time};
-use crate::alerting::{Alert, LONGEST_PAUSE, Outbox, Pending};
+use crate::alerting::{Alert, LONGEST_PAUSE, Outbox, PendingAlert};
 
 /// Alerts older than this are history: a channel that comes up is not sent them any more.
 pub(super) const DELIVERABLE: TimeDelta = TimeDelta::days(7);
@@ -54,8 +54,8 @@ struct PendingRow {
 }
 
 impl PendingRow {
-    fn pending(self, channel: &str) -> anyhow::Result<Pending> {
-        Ok(Pending {
+    fn pending(self, channel: &str) -> anyhow::Result<PendingAlert> {
+        Ok(PendingAlert {
             channel: channel.to_owned(),
             attempts: self.attempts.try_into()?,
             alert: self.alert.alert()?,
@@ -80,7 +80,7 @@ impl Outbox for Storage {
         channels: &[String],
         now: DateTime<Utc>,
         limit: usize,
-    ) -> anyhow::Result<Vec<Pending>> {
+    ) -> anyhow::Result<Vec<PendingAlert>> {
         let mut due = Vec::new();
         for channel in channels {
             let rows: Vec<PendingRow> = on!(self.db.read(), pool => sqlx::query_as(concat!(

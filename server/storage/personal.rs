@@ -14,7 +14,7 @@ use super::{
     time,
     users::{role_of, role_state},
 };
-use crate::{_core::actor::Actor, accounts::PENDING, dashboard::audit::Subject};
+use crate::{_core::actor::Actor, accounts::PENDING, dashboard::audit::AuditSubject};
 
 /// What was deleted of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,7 +277,7 @@ pub(super) async fn forget(
     // Of one who was deleted before nothing is known any more.
     if before.is_some() {
         let change = ChangeLine {
-            subject: Subject::Users,
+            subject: AuditSubject::Users,
             subject_id: &id.to_string(),
             actor,
             action: "deleted",

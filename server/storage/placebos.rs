@@ -10,7 +10,7 @@ use crate::{
     _core::actor::Actor,
     rollout::{
         placebos::{KeptPlacebo, PlaceboStore},
-        simulate::placebo::Log,
+        simulate::placebo::ControlLog,
         store::RolloutStore as _,
     },
 };
@@ -90,8 +90,8 @@ impl PlaceboStore for Storage {
         tasks: &[String],
         (from, to): (DateTime<Utc>, DateTime<Utc>),
         most: usize,
-    ) -> anyhow::Result<Log> {
-        let mut log = Log::of(tasks, most);
+    ) -> anyhow::Result<ControlLog> {
+        let mut log = ControlLog::of(tasks, most);
         let [before, from, to] = [from - HISTORY, from, to].map(|it| it.timestamp_millis());
         let mut pages = self.events_between(from, to);
         while let Some(page) = pages.try_next().await? {

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 
 use super::{Storage, db::Db, postgres::Postgres};
 use crate::model_router::quota::{
-    record::{Given, Word},
+    record::{AccountReport, ReportAnswer},
     store::{QuotaStore, Shared, Used},
 };
 
@@ -38,7 +38,7 @@ impl QuotaStore for Storage {
         matches!(self.db, Db::Postgres(_))
     }
 
-    async fn say(&self, account: &str, word: &Word) -> anyhow::Result<Given> {
+    async fn say(&self, account: &str, word: &AccountReport) -> anyhow::Result<ReportAnswer> {
         let Db::Postgres(postgres) = &self.db else {
             anyhow::bail!("SQLite gives no slots");
         };
@@ -72,7 +72,7 @@ fn read((provider, used): (String, String)) -> anyhow::Result<(String, Used)> {
 
 impl Postgres {
     /// Hears a word about an account, one after the other.
-    async fn hear(&self, account: &str, word: &Word) -> anyhow::Result<Given> {
+    async fn hear(&self, account: &str, word: &AccountReport) -> anyhow::Result<ReportAnswer> {
         let mut transaction = self.pool.begin().await?;
         // The time is asked once the row is ours.
         let locked = "SELECT used, (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT FROM \
@@ -101,7 +101,7 @@ impl Postgres {
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        Ok(Given {
+        Ok(ReportAnswer {
             slots,
             used,
             now_ms,

@@ -6,7 +6,9 @@ use sqlx::QueryBuilder;
 
 use super::{Storage, db::Either, events, storable};
 use crate::{
-    dashboard::requests::{Count, FoundRequests, RequestFilter, RequestPlace, RequestStore},
+    dashboard::requests::{
+        FoundRequests, MatchingRequests, RequestFilter, RequestPlace, RequestStore,
+    },
     recording::Event,
 };
 
@@ -140,7 +142,7 @@ impl RequestStore for Storage {
         filter: &RequestFilter,
         most: u32,
         passing: u32,
-    ) -> anyhow::Result<Count> {
+    ) -> anyhow::Result<MatchingRequests> {
         let floor = self.floor(filter, None, passing);
         let floor_ms = floor.await.context("cannot count requests")?;
         let (found, attempts): (i64, i64) = on!(self.db.read(), pool => {
@@ -155,7 +157,7 @@ impl RequestStore for Storage {
             query.build_query_as().fetch_one(pool).await
         })
         .context("cannot count requests")?;
-        Ok(Count {
+        Ok(MatchingRequests {
             found: u64::try_from(found).unwrap_or_default(),
             is_exact: attempts < i64::from(most) && floor_ms.is_none(),
         })

@@ -18,8 +18,8 @@ use crate::{
         evidence::UserHistory,
         placebos::KeptPlacebo,
         store::{
-            AuditRow, Commit, CommitError, Fence, Mark, Position, RolloutStore, StoredRollout,
-            StoredStatus, damaged,
+            AuditRow, Commit, CommitError, Fence, Position, RolloutStore, RolloutsMark,
+            StoredRollout, StoredStatus, damaged,
         },
         trials::Trial,
     },
@@ -103,7 +103,7 @@ impl RolloutStore for Storage {
             .context("cannot give back the lease on rollouts")
     }
 
-    async fn mark(&self) -> anyhow::Result<Mark> {
+    async fn mark(&self) -> anyhow::Result<RolloutsMark> {
         let read = async {
             Ok(on!(self.db.read(), pool => sqlx::query_as(
                     "SELECT COUNT(*), CAST(COALESCE(SUM(version), 0) AS BIGINT) FROM rollouts",

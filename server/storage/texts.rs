@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     _core::actor::Actor,
-    dashboard::{audit::Subject, texts::TextStore},
+    dashboard::{audit::AuditSubject, texts::TextStore},
     recording::texts::{CallTexts, TextSink},
 };
 
@@ -104,7 +104,7 @@ impl TextStore for Storage {
                 .await)?;
             if !rows.is_empty() {
                 let change = ChangeLine {
-                    subject: Subject::Texts,
+                    subject: AuditSubject::Texts,
                     subject_id: request_id,
                     actor,
                     action: "opened",

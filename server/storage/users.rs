@@ -19,7 +19,7 @@ use crate::{
         auth::{LOCAL_PREFIX, Session, UserStore},
         caller::{Role, User},
     },
-    dashboard::{audit::Subject, users::UserLookup},
+    dashboard::{audit::AuditSubject, users::UserLookup},
 };
 
 /// `last_signed_in` is kept to the minute, so that calls do not cost a write each.
@@ -137,7 +137,7 @@ pub(super) async fn note_role(
         return Ok(());
     }
     let change = ChangeLine {
-        subject: Subject::Users,
+        subject: AuditSubject::Users,
         subject_id: &id.to_string(),
         actor,
         action: "role-set",
@@ -304,7 +304,7 @@ impl Storage {
                 .execute(&mut **transaction))?;
             if done > 0 {
                 let change = ChangeLine {
-                    subject: Subject::Sessions,
+                    subject: AuditSubject::Sessions,
                     subject_id: &id.to_string(),
                     actor,
                     action: "ended",

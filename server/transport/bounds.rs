@@ -23,7 +23,7 @@ pub use self::{
     connections::{ConnectionSlot, Connections},
     stream::BoundedStream,
 };
-use super::gate::Gate;
+use super::gate::CallerGate;
 use crate::{
     _core::{
         caller::{Caller, Role},
@@ -80,7 +80,7 @@ pub async fn admit(
 
 /// The same, of a request whose headers say who sent it.
 pub async fn admit_request(
-    gate: &Gate,
+    gate: &CallerGate,
     extensions: &Extensions,
     headers: &http::HeaderMap,
 ) -> Result<(), RpcError> {

@@ -8,7 +8,7 @@
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, header};
 
-use super::gate::Gate;
+use super::gate::CallerGate;
 use crate::_core::{auth::csrf, cookies};
 
 /// What becomes of the cookie in one answer.
@@ -23,7 +23,7 @@ pub(super) enum CsrfCookie {
 
 impl CsrfCookie {
     /// For the answer to a request with these headers.
-    pub(super) async fn of(gate: &Gate, headers: &HeaderMap) -> Self {
+    pub(super) async fn of(gate: &CallerGate, headers: &HeaderMap) -> Self {
         match gate.csrf_token(headers).await {
             None => Self::AsItIs,
             Some((token, _)) if has(headers, &token) => Self::Kept,

@@ -14,7 +14,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{gate::Gate, headers, page::HtmlPage};
+use super::{gate::CallerGate, headers, page::HtmlPage};
 use crate::{
     _core::{
         context::Context,
@@ -29,11 +29,11 @@ use crate::{
 /// What the two routes answer.
 struct Answers {
     documents: Arc<Documents>,
-    gate: Arc<Gate>,
+    gate: Arc<CallerGate>,
 }
 
 /// `/api/docs` and `/api/openapi.json`.
-pub fn routes(documents: Arc<Documents>, gate: Arc<Gate>) -> Router {
+pub fn routes(documents: Arc<Documents>, gate: Arc<CallerGate>) -> Router {
     Router::new()
         .route("/api/docs", get(docs))
         .route("/api/openapi.json", get(openapi_json))

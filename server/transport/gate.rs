@@ -31,13 +31,13 @@ pub enum SocketEnd {
 pub const OUTDATED: &str = "the proxy is to say anew who calls";
 
 /// Finds callers and refuses foreign origins; shared by all wires.
-pub struct Gate {
+pub struct CallerGate {
     authenticator: Arc<Authenticator>,
     allowed_origins: Vec<String>,
     site: Site,
 }
 
-impl Gate {
+impl CallerGate {
     /// A gate of a site that also lets in the listed origins (exact, such as `https://app.example`).
     pub fn new(
         authenticator: Arc<Authenticator>,
@@ -255,12 +255,12 @@ mod tests {
         }
     }
 
-    fn gate() -> Gate {
+    fn gate() -> CallerGate {
         let key = SessionKey::new(&"0123456789abcdef0123456789abcdef".into());
         let authenticator = Authenticator::new(key, None, Arc::new(Nobody));
         let site = Site::new(Environment::Production, &SiteConfig::default());
         let listed = vec!["https://web.example".into()];
-        Gate::new(Arc::new(authenticator), listed, site)
+        CallerGate::new(Arc::new(authenticator), listed, site)
     }
 
     fn check_all(more: &[(&'static str, &str)]) -> Result<(), RpcError> {

@@ -46,7 +46,7 @@ use self::calls::{CallService, Silent};
 use super::{
     bounds::{self, Bounds},
     csrf_cookie::CsrfCookie,
-    gate::Gate,
+    gate::CallerGate,
     headers,
     trpc::{Trpc, other_wires::CallOrigin},
 };
@@ -72,7 +72,7 @@ pub struct JsonRpc {
     /// The procedures.
     pub registry: Arc<Registry>,
     /// Finds callers and refuses foreign origins.
-    pub gate: Arc<Gate>,
+    pub gate: Arc<CallerGate>,
     /// Limits.
     pub config: JsonRpcConfig,
     /// Between two pings on a socket; zero sends none.
@@ -150,7 +150,7 @@ struct Wire {
     /// Of sockets and of requests under way.
     places: Arc<Semaphore>,
     sockets: AtomicUsize,
-    gate: Arc<Gate>,
+    gate: Arc<CallerGate>,
     tasks: Tasks,
     bounds: Bounds,
     ping_interval: Duration,

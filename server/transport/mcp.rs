@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     bounds::{self, Bounds},
-    gate::Gate,
+    gate::CallerGate,
     headers,
     trpc::{
         Trpc,
@@ -64,7 +64,7 @@ struct Wire {
     /// In the order in which they are told.
     tools: Vec<Tool>,
     by_name: HashMap<String, usize>,
-    gate: Arc<Gate>,
+    gate: Arc<CallerGate>,
     bounds: Bounds,
     /// Knows which server answers what; none where there is one alone.
     moving: Option<Arc<Trpc>>,
@@ -74,7 +74,7 @@ struct Wire {
 pub fn routes(
     registry: &Registry,
     which: McpTools,
-    gate: Arc<Gate>,
+    gate: Arc<CallerGate>,
     bounds: Bounds,
     moving: Option<Arc<Trpc>>,
 ) -> Router {

@@ -18,7 +18,7 @@ use serde_json::json;
 use super::{
     bounds,
     csrf_cookie::CsrfCookie,
-    gate::Gate,
+    gate::CallerGate,
     operations,
     trpc::passing::{EVENT_STREAM, asker, loop_error},
 };
@@ -30,7 +30,7 @@ use crate::{
 /// The answer to a request for a path that no wire serves.
 pub(super) async fn answer(
     old: Option<Arc<OldServer>>,
-    gate: Arc<Gate>,
+    gate: Arc<CallerGate>,
     request: Request,
 ) -> Response {
     let csrf = CsrfCookie::of(&gate, request.headers()).await;
@@ -39,7 +39,7 @@ pub(super) async fn answer(
     response
 }
 
-async fn pass(old: Option<Arc<OldServer>>, gate: Arc<Gate>, request: Request) -> Response {
+async fn pass(old: Option<Arc<OldServer>>, gate: Arc<CallerGate>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let query = parts.uri.query();
     let onward = old.and_then(|old| {

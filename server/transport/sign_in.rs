@@ -25,7 +25,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::{issuer::Issuer, oidc::Oidc};
-use super::{gate::Gate, headers, page::HtmlPage};
+use super::{gate::CallerGate, headers, page::HtmlPage};
 use crate::{
     _core::{
         auth::{
@@ -53,7 +53,7 @@ const MAX_BODY_BYTES: usize = 4096;
 /// What signing in needs.
 pub struct SignIn {
     /// Finds callers and refuses foreign origins.
-    pub gate: Arc<Gate>,
+    pub gate: Arc<CallerGate>,
     /// The links.
     pub links: Arc<dyn LoginLinkStore>,
     /// The `appId` claim of new sessions.

@@ -30,7 +30,7 @@ use http::Method;
 use self::envelope::{CallAnswer, CallFailure, Payload};
 use super::{
     bounds::{Bounds, socket::ticks},
-    gate::Gate,
+    gate::CallerGate,
     headers,
 };
 use crate::{
@@ -54,7 +54,7 @@ pub struct Trpc {
     /// The procedures.
     pub registry: Arc<Registry>,
     /// Finds callers and refuses foreign origins.
-    pub gate: Arc<Gate>,
+    pub gate: Arc<CallerGate>,
     /// Transformer, method override, limits.
     pub config: TrpcConfig,
     /// Tells sockets and streams when the server stops.

@@ -20,7 +20,7 @@ use modelramp::{
         tasks::Tasks,
         units::{Microdollars, Percent},
     },
-    ai_metrics::{AiMetrics, health::Status, summary::Summary, window::Minutes},
+    ai_metrics::{AiMetrics, health::HealthStatus, summary::Summary, window::Minutes},
     providers::{fault::FaultKind, quality::Quality},
     recording::{Event, Log, Outcome},
     routers::ai_metrics_router::{self, State},
@@ -167,7 +167,7 @@ mod windows {
             metrics.record(event(NOW - DAY + i, 10.0));
         }
         assert_eq!(summary(&metrics, 60.0).total_requests, 0);
-        assert_eq!(summary(&metrics, 60.0).health.status, Status::NoData);
+        assert_eq!(summary(&metrics, 60.0).health.status, HealthStatus::NoData);
         assert_eq!(summary(&metrics, 1_440.0).total_requests, 25_000);
         assert_eq!(
             metrics

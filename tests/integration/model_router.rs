@@ -29,10 +29,10 @@ use modelramp::{
     config::{ModelsConfig, ProvidersConfig},
     model_router::{
         Answer, Call, Clients, ModelRouter, Recorder, Route, RouteError, Trail, Urgency,
-        catalog::{Access, Catalog},
+        catalog::{Catalog, ProviderAccess},
     },
     providers::{
-        ChatRequest, Message,
+        ChatMessage, ChatRequest,
         fault::FaultKind,
         quality::{Checks, Language, Quality, Schema},
         sandbox::Sandbox,
@@ -161,7 +161,7 @@ pub(crate) fn route(router: &ModelRouter, task: &str) -> Route {
 pub(crate) fn call() -> Call {
     Call {
         request_id: "r1".into(),
-        request: ChatRequest::new(vec![Message::text("user", "hej")]),
+        request: ChatRequest::new(vec![ChatMessage::text("user", "hej")]),
         deadline: Instant::now() + Duration::from_secs(20),
         stream_deadline: None,
         urgency: Urgency::default(),
@@ -263,7 +263,10 @@ async fn models_with_strict_roles_get_runs_of_messages_joined() {
     );
     let (router, _) = router(Catalog::parse(&text).unwrap(), candidates());
     for task in ["strict", "chat"] {
-        let messages = vec![Message::text("user", "one"), Message::text("user", "two")];
+        let messages = vec![
+            ChatMessage::text("user", "one"),
+            ChatMessage::text("user", "two"),
+        ];
         let request = ChatRequest::new(messages);
         let call = Call { request, ..call() };
         complete_call(&router, task, call).await.unwrap();

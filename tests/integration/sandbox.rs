@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use http::StatusCode;
 use modelramp::providers::{
-    ChatRequest, Message,
+    ChatMessage, ChatRequest,
     fault::FaultKind,
     openai_compatible::{OpenAiCompatible, http_client},
     sandbox::{FaultMode, Sandbox, SandboxPlan},
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 fn request(model: &str) -> ChatRequest {
-    let messages = vec![Message::text("user", "What can you do for me today?")];
+    let messages = vec![ChatMessage::text("user", "What can you do for me today?")];
     ChatRequest {
         model: model.into(),
         ..ChatRequest::new(messages)

@@ -12,7 +12,7 @@ use std::{
 
 use futures::StreamExt;
 use modelramp::providers::{
-    ChatRequest, Message,
+    ChatMessage, ChatRequest,
     fault::{Fault, FaultKind},
     openai_compatible::{OpenAiCompatible, http_client, http_client_through},
 };
@@ -137,7 +137,7 @@ impl Upstream {
 }
 
 fn request() -> ChatRequest {
-    let mut request = ChatRequest::new(vec![Message::text("user", "hej")]);
+    let mut request = ChatRequest::new(vec![ChatMessage::text("user", "hej")]);
     request.model = "m".into();
     request
 }
@@ -255,7 +255,7 @@ async fn a_provider_whose_address_is_https_is_asked_through_the_proxy_unless_it_
         let http = http_client_through(&url.clone().into(), except).unwrap();
         let base_url = format!("{scheme}://{at}/v1");
         let client = OpenAiCompatible::new(http, &base_url, None, []).unwrap();
-        let request = ChatRequest::new(vec![Message::text("user", "hello")]);
+        let request = ChatRequest::new(vec![ChatMessage::text("user", "hello")]);
         let deadline = Instant::now() + Duration::from_secs(20);
         client.complete(&request, deadline).await.unwrap_err()
     };

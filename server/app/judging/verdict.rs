@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    providers::{ChatRequest, Message},
+    providers::{ChatMessage, ChatRequest},
     recording::Judgement,
     rollout::plan::Judging,
 };
@@ -48,8 +48,8 @@ pub(super) fn asked(judging: &Judging, request: &str, answers: [&str; 2]) -> Cha
     ChatRequest {
         max_tokens: Some(MAX_TOKENS),
         ..ChatRequest::new(vec![
-            Message::text("system", words),
-            Message::text("user", about.to_string()),
+            ChatMessage::text("system", words),
+            ChatMessage::text("user", about.to_string()),
         ])
     }
 }

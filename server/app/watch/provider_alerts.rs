@@ -10,7 +10,7 @@ use crate::{
         Alert, AlertKind,
         sent::{AlertLog, AlertPlace},
     },
-    model_router::watch::Finding,
+    model_router::watch::ModelFinding,
 };
 
 /// In the details of an alert: what it tells of which model.
@@ -25,7 +25,7 @@ const PAGES: usize = 10;
 #[derive(Default)]
 pub(super) struct ProviderAlerts {
     /// With the alert that told it, where that could be stored.
-    pub(super) findings: HashMap<(Arc<str>, Finding), Option<String>>,
+    pub(super) findings: HashMap<(Arc<str>, ModelFinding), Option<String>>,
     /// Models that it listed.
     length: usize,
     /// Whether its last list was too short to be believed.
@@ -50,13 +50,13 @@ impl ProviderAlerts {
 }
 
 /// A finding, as details of alerts name it.
-pub(super) fn words(model: &str, finding: Finding) -> String {
+pub(super) fn words(model: &str, finding: ModelFinding) -> String {
     format!("{model}:{}", finding.name())
 }
 
-fn finding(words: &str) -> Option<(Arc<str>, Finding)> {
+fn finding(words: &str) -> Option<(Arc<str>, ModelFinding)> {
     let (model, name) = words.rsplit_once(':')?;
-    let finding = Finding::ALL.into_iter().find(|it| it.name() == name)?;
+    let finding = ModelFinding::ALL.into_iter().find(|it| it.name() == name)?;
     Some((model.into(), finding))
 }
 
@@ -140,7 +140,7 @@ mod tests {
         assert!(
             told["p"]
                 .findings
-                .contains_key(&("b:x".into(), Finding::Gone))
+                .contains_key(&("b:x".into(), ModelFinding::Gone))
         );
         assert_eq!(
             (told["q"].failures, &told["q"].failing),
@@ -148,7 +148,10 @@ mod tests {
         );
         alerts.push(over);
         let left: Vec<_> = of(&alerts)["p"].findings.clone().into_iter().collect();
-        assert_eq!(left, [(("a".into(), Finding::Repriced), Some(second.id))]);
+        assert_eq!(
+            left,
+            [(("a".into(), ModelFinding::Repriced), Some(second.id))]
+        );
     }
 
     #[test]

@@ -13,11 +13,11 @@ use crate::{
     config::Config,
     model_router::{
         Call, Clients, ModelRouter, Trail, Urgency,
-        catalog::{Access, Catalog, Provider, Task, Tier},
+        catalog::{Catalog, Provider, ProviderAccess, Task, Tier},
         privacy::Privacy,
-        watch::Finding,
+        watch::ModelFinding,
     },
-    providers::{ChatRequest, Message, connection::Http},
+    providers::{ChatMessage, ChatRequest, connection::Http},
     recording::Log,
     rollout::plan::Library,
 };
@@ -143,7 +143,7 @@ async fn providers(http: &Http, models: &ModelRouter, findings: &mut Findings) {
     for provider in used(&catalog) {
         let name = &provider.name;
         let variable = provider.api_key_env.as_deref().unwrap_or("its key");
-        if matches!(provider.access, Access::Sandbox) {
+        if matches!(provider.access, ProviderAccess::Sandbox) {
             findings.warn(
                 "providers",
                 format!("{name} is simulated, as `{variable}` is not set"),
@@ -206,7 +206,7 @@ fn differences(models: &ModelRouter, catalog: &Catalog, provider: &str) -> Vec<S
         .filter(|it| it.provider == provider && routed.contains(&it.name))
     {
         if let Some(watched) = models.watch().of(&model.name) {
-            let findings = Finding::ALL.into_iter().filter(|it| watched.has(*it));
+            let findings = ModelFinding::ALL.into_iter().filter(|it| watched.has(*it));
             words.extend(findings.map(|finding| watched.words(finding, model)));
         }
     }
@@ -268,7 +268,7 @@ async fn calls(models: &ModelRouter, call_models: bool, findings: &mut Findings)
         .filter_map(|name| catalog.model(name))
         .filter(|model| {
             let provider = catalog.provider(&model.provider);
-            provider.is_some_and(|it| !matches!(it.access, Access::Sandbox))
+            provider.is_some_and(|it| !matches!(it.access, ProviderAccess::Sandbox))
         });
     let real: Vec<_> = real.collect();
     if real.is_empty() {
@@ -306,7 +306,10 @@ async fn ask(models: &ModelRouter, model: &str) -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     let request = ChatRequest {
         max_tokens: Some(MAX_TOKENS),
-        ..ChatRequest::new(vec![Message::text("user", "Reply with one word: ready")])
+        ..ChatRequest::new(vec![ChatMessage::text(
+            "user",
+            "Reply with one word: ready",
+        )])
     };
     let trail = Trail::default();
     let call = Call {

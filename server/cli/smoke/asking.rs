@@ -24,7 +24,7 @@ use crate::{
             CHAT_CREATE, CHAT_DELETE, CHAT_LIST, CHAT_MESSAGES, CHAT_SEND, EMAIL_CATEGORIZE,
             METRICS_SUMMARY, MODELS_EXPLAIN, MODELS_LIST, REQUESTS_LIST, TRIALS_ARMS,
         },
-        models_router::{Explain, Explanation},
+        models_router::{Explain, ModelExplanation},
         requests_router::{Filter, ListRequests},
         trials_router::WhichArms,
     },
@@ -134,7 +134,7 @@ struct Request {
 }
 
 /// Which model the caller would get.
-async fn explain(client: &Client, task: &str) -> Result<Explanation, CallError> {
+async fn explain(client: &Client, task: &str) -> Result<ModelExplanation, CallError> {
     let which = Explain {
         user_id: None,
         task: task.to_owned(),
@@ -336,7 +336,7 @@ pub(super) async fn email(client: &Client, asked: &mut SmokeRun, findings: &mut 
 }
 
 /// Whether the sandbox stands in for the model that the caller would get.
-async fn is_simulated(client: &Client, route: &Explanation) -> bool {
+async fn is_simulated(client: &Client, route: &ModelExplanation) -> bool {
     let which = WhichArms {
         task: Some(route.task.clone()),
         plan: None,

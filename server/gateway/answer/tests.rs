@@ -16,7 +16,7 @@ use crate::{
 /// Holds back whatever comes.
 struct HoldsBack;
 
-impl Writer for HoldsBack {
+impl AnswerWriter for HoldsBack {
     fn whole(self, raw: String, _: &str) -> Result<String, Refusal> {
         Ok(raw)
     }
@@ -37,7 +37,7 @@ impl Writer for HoldsBack {
 /// Passes on what comes.
 struct PassesOn;
 
-impl Writer for PassesOn {
+impl AnswerWriter for PassesOn {
     fn whole(self, raw: String, _: &str) -> Result<String, Refusal> {
         Ok(raw)
     }
@@ -69,7 +69,7 @@ fn under_way<W>(
         bill,
         writer,
         request_id: "r".into(),
-        line: Line::default(),
+        line: RequestLogLine::default(),
         _place: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
         keeping: None,
     }

@@ -4,9 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::{
-        answer::Writer,
+        answer::AnswerWriter,
         refusal::{Dialect, Refusal},
-        sequence::{Block, Sequence, Step},
+        sequence::{Block, BlockStep, Sequence},
         thinking::Thoughts,
     },
     reply, request,
@@ -40,16 +40,16 @@ impl Events {
         }
     }
 
-    fn write(&mut self, steps: Vec<Step>) -> String {
+    fn write(&mut self, steps: Vec<BlockStep>) -> String {
         let mut out = String::new();
         if !std::mem::replace(&mut self.has_begun, true) {
             out += &self.start();
         }
         for step in steps {
             out += &match step {
-                Step::Begin(block) => self.begin_block(block),
-                Step::Piece(piece) => self.piece(&piece),
-                Step::End(thoughts) => self.end_block(&thoughts),
+                BlockStep::Begin(block) => self.begin_block(block),
+                BlockStep::Piece(piece) => self.piece(&piece),
+                BlockStep::End(thoughts) => self.end_block(&thoughts),
             };
         }
         out
@@ -106,7 +106,7 @@ impl Events {
     }
 }
 
-impl Writer for Events {
+impl AnswerWriter for Events {
     fn whole(self, raw: String, model: &str) -> Result<String, Refusal> {
         reply::message(&raw, model, &self.asked_as)
     }

@@ -7,13 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::{
-        answer::Writer,
+        answer::AnswerWriter,
         refusal::{Dialect, Refusal},
-        sequence::{Block, Sequence, Step},
+        sequence::{Block, BlockStep, Sequence},
         thinking::Thoughts,
     },
-    items::{self, End},
-    tools::Tool,
+    items::{self, ResponseEnd},
+    tools::OfferedTool,
 };
 use crate::{providers::Delta, transport::bounds::BudgetShare};
 
@@ -22,7 +22,7 @@ pub(super) struct Events {
     asked: Map<String, Value>,
     /// The room for it.
     _held: BudgetShare,
-    tools: HashMap<String, Tool>,
+    tools: HashMap<String, OfferedTool>,
     /// Whether the caller carries what a model thought to the next turn.
     carries_thoughts: bool,
     id: String,
@@ -46,7 +46,7 @@ impl Events {
     #[expect(clippy::disallowed_methods, reason = "an answer is made now")]
     pub(super) fn new(
         asked: Map<String, Value>,
-        tools: HashMap<String, Tool>,
+        tools: HashMap<String, OfferedTool>,
         held: BudgetShare,
     ) -> Self {
         let include = asked.get("include").and_then(Value::as_array);
@@ -67,7 +67,7 @@ impl Events {
         }
     }
 
-    fn response(&self, end: Option<&End<'_>>) -> Value {
+    fn response(&self, end: Option<&ResponseEnd<'_>>) -> Value {
         items::response(&self.asked, &self.id, self.created_at, &self.output, end)
     }
 
@@ -80,13 +80,13 @@ impl Events {
         format!("event: {name}\ndata: {data}\n\n")
     }
 
-    fn write(&mut self, steps: Vec<Step>) -> String {
+    fn write(&mut self, steps: Vec<BlockStep>) -> String {
         let mut out = String::new();
         for step in steps {
             out += &match step {
-                Step::Begin(block) => self.begin_item(block),
-                Step::Piece(piece) => self.piece(&piece),
-                Step::End(thoughts) => self.end_item(&thoughts),
+                BlockStep::Begin(block) => self.begin_item(block),
+                BlockStep::Piece(piece) => self.piece(&piece),
+                BlockStep::End(thoughts) => self.end_item(&thoughts),
             };
         }
         out
@@ -212,7 +212,7 @@ impl Events {
     }
 }
 
-impl Writer for Events {
+impl AnswerWriter for Events {
     /// A whole answer is what its one chunk brings.
     fn whole(mut self, raw: String, model: &str) -> Result<String, Refusal> {
         model.clone_into(&mut self.model);
@@ -221,7 +221,7 @@ impl Writer for Events {
             ..Delta::default()
         });
         self.finish();
-        let end = End {
+        let end = ResponseEnd {
             finish_reason: self.sequence.finish_reason.as_deref(),
             usage: &self.sequence.usage,
         };
@@ -243,7 +243,7 @@ impl Writer for Events {
     fn finish(&mut self) -> String {
         let steps = self.sequence.finish();
         let out = self.write(steps);
-        let end = End {
+        let end = ResponseEnd {
             finish_reason: self.sequence.finish_reason.as_deref(),
             usage: &self.sequence.usage,
         };

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{super::sequence::Block, tools::Tool};
+use super::{super::sequence::Block, tools::OfferedTool};
 use crate::providers::finish::Finish;
 
 /// How an answer ends.
-pub(super) struct End<'a> {
+pub(super) struct ResponseEnd<'a> {
     pub(super) finish_reason: Option<&'a str>,
     pub(super) usage: &'a Value,
 }
@@ -19,7 +19,7 @@ pub(super) fn response(
     id: &str,
     created_at: i64,
     output: &[Value],
-    end: Option<&End<'_>>,
+    end: Option<&ResponseEnd<'_>>,
 ) -> Value {
     let incomplete = match end.and_then(|end| Finish::of(end.finish_reason?)) {
         Some(Finish::Length) => json!({"reason": "max_output_tokens"}),
@@ -93,7 +93,7 @@ pub(super) fn item(
     block: &Block,
     id: &str,
     text: &str,
-    tools: &HashMap<String, Tool>,
+    tools: &HashMap<String, OfferedTool>,
     packed: Option<String>,
     is_done: bool,
 ) -> Value {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::{refusal::Refusal, thinking::Thoughts},
-    tools::{Offered, Tool, add_tools},
+    tools::{Offered, OfferedTool, add_tools},
 };
 
 type Object = Map<String, Value>;
@@ -15,7 +15,7 @@ type Object = Map<String, Value>;
 pub(super) struct Translated {
     pub(super) body: Object,
     pub(super) dropped: Vec<String>,
-    pub(super) tools: HashMap<String, Tool>,
+    pub(super) tools: HashMap<String, OfferedTool>,
 }
 
 /// Fields that chat completions do not have, or that were translated.

@@ -17,7 +17,7 @@ const MAX_NAME: usize = 128;
 
 /// What a tool was, by the name under which a model calls it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Tool {
+pub(super) struct OfferedTool {
     /// Its name in its namespace.
     pub(super) name: String,
     /// The namespace that it came from.
@@ -31,7 +31,7 @@ pub(super) fn add_tools(
     asked: &Object,
     body: &mut Object,
     dropped: &mut Vec<String>,
-    known: &mut HashMap<String, Tool>,
+    known: &mut HashMap<String, OfferedTool>,
 ) -> Result<(), Refusal> {
     let mut tools = Vec::new();
     let given = asked.get("tools").and_then(Value::as_array);
@@ -118,7 +118,7 @@ fn function(
     tool: &Value,
     offered: Option<&str>,
     namespace: Option<Arc<str>>,
-    known: &mut HashMap<String, Tool>,
+    known: &mut HashMap<String, OfferedTool>,
 ) -> Value {
     let mut function = json!({"name": offered});
     for name in ["description", "parameters"] {
@@ -140,10 +140,10 @@ fn know(
     offered: Option<&str>,
     namespace: Option<Arc<str>>,
     is_custom: bool,
-    known: &mut HashMap<String, Tool>,
+    known: &mut HashMap<String, OfferedTool>,
 ) {
     if let (Some(name), Some(offered)) = (tool["name"].as_str(), offered) {
-        let tool = Tool {
+        let tool = OfferedTool {
             name: name.to_owned(),
             namespace,
             is_custom,
@@ -156,7 +156,7 @@ fn know(
 pub(super) struct Offered<'a>(HashMap<(&'a str, Option<&'a str>), &'a str>);
 
 impl<'a> Offered<'a> {
-    pub(super) fn of(tools: &'a HashMap<String, Tool>) -> Self {
+    pub(super) fn of(tools: &'a HashMap<String, OfferedTool>) -> Self {
         let named = tools.iter().map(|(offered, tool)| {
             let own = (tool.name.as_str(), tool.namespace.as_deref());
             (own, offered.as_str())
@@ -177,7 +177,7 @@ fn custom(
     tool: &Value,
     offered: Option<&str>,
     namespace: Option<Arc<str>>,
-    known: &mut HashMap<String, Tool>,
+    known: &mut HashMap<String, OfferedTool>,
 ) -> Value {
     know(tool, offered, namespace, true, known);
     let input = json!({"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]});

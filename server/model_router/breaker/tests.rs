@@ -14,9 +14,9 @@ fn opened(start: Instant) -> (Breaker, Instant) {
         now += 100 * MS;
         let permit = breaker.admit(now).unwrap();
         let verdict = if n % 2 == 0 {
-            Verdict::Answers
+            AttemptClass::Answers
         } else {
-            Verdict::Fails
+            AttemptClass::Fails
         };
         assert_eq!(breaker.settle(permit, verdict, now), n == 19, "{n}");
     }
@@ -32,16 +32,16 @@ fn probed(breaker: &mut Breaker, mut now: Instant) -> Instant {
             probe.is_probe() && breaker.admit(now).is_none(),
             "one at a time"
         );
-        assert!(!breaker.settle(probe, Verdict::Answers, now));
+        assert!(!breaker.settle(probe, AttemptClass::Answers, now));
     }
-    assert_eq!(breaker.state(now), State::Returning);
+    assert_eq!(breaker.state(now), BreakerState::Returning);
     now
 }
 
 #[test]
 fn it_opens_rests_probes_and_returns_by_degrees() {
     let (mut breaker, now) = opened(Instant::now());
-    assert_eq!(breaker.state(now), State::Open);
+    assert_eq!(breaker.state(now), BreakerState::Open);
     assert_eq!(breaker.admit(now + 5 * SECOND - MS), None);
     let now = probed(&mut breaker, now + 5 * SECOND);
     let mut admitted = [0; 10];
@@ -49,13 +49,13 @@ fn it_opens_rests_probes_and_returns_by_degrees() {
         let at = now + ms * MS;
         if let Some(permit) = breaker.admit(at) {
             admitted[(ms / 1_000) as usize] += 1;
-            assert!(!breaker.settle(permit, Verdict::Answers, at));
+            assert!(!breaker.settle(permit, AttemptClass::Answers, at));
         }
     }
     assert!((140..150).contains(&admitted[0]), "{admitted:?}");
     assert!((950..960).contains(&admitted[9]), "{admitted:?}");
     assert!(admitted.is_sorted(), "{admitted:?}");
-    assert_eq!(breaker.state(now + BACK), State::Closed);
+    assert_eq!(breaker.state(now + BACK), BreakerState::Closed);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn each_probe_that_fails_doubles_the_rest_up_to_a_minute() {
             }
         };
         rests.push((now - from).as_secs());
-        assert!(breaker.settle(probe, Verdict::Fails, now));
+        assert!(breaker.settle(probe, AttemptClass::Fails, now));
     }
     assert_eq!(rests, [5, 10, 20, 40, 60, 60]);
     now = probed(&mut breaker, now + 60 * SECOND) + BACK;
@@ -84,7 +84,7 @@ fn a_probe_that_says_nothing_is_repeated_a_moment_later() {
     let (mut breaker, now) = opened(Instant::now());
     let now = now + 5 * SECOND;
     let probe = breaker.admit(now).unwrap();
-    breaker.settle(probe, Verdict::Nothing, now);
+    breaker.settle(probe, AttemptClass::Nothing, now);
     assert_eq!(breaker.admit(now + PAUSE - MS), None);
     assert!(breaker.admit(now + PAUSE).is_some());
 }
@@ -94,7 +94,7 @@ fn what_fails_while_it_returns_opens_it_sooner() {
     let (mut breaker, now) = opened(Instant::now());
     let now = probed(&mut breaker, now + 5 * SECOND) + 5 * SECOND;
     let permits: Vec<_> = (0..20).filter_map(|_| breaker.admit(now)).collect();
-    let opens = |permit| breaker.settle(permit, Verdict::Fails, now);
+    let opens = |permit| breaker.settle(permit, AttemptClass::Fails, now);
     let opened: Vec<_> = permits.into_iter().map(opens).collect();
     assert_eq!(opened.iter().position(|opens| *opens), Some(4));
     assert_eq!(opened.iter().filter(|opens| **opens).count(), 1);
@@ -107,7 +107,7 @@ fn what_ends_after_it_opened_changes_nothing() {
     let permits: Vec<_> = (0..60).filter_map(|_| breaker.admit(start)).collect();
     let opens = permits
         .into_iter()
-        .filter(|permit| breaker.settle(*permit, Verdict::Fails, start));
+        .filter(|permit| breaker.settle(*permit, AttemptClass::Fails, start));
     assert_eq!(opens.count(), 1);
     assert_eq!(breaker.opened, 1);
 }
@@ -118,7 +118,7 @@ fn being_busy_counts_half() {
     let mut breaker = Breaker::new(Rules::default());
     for n in 1..=20 {
         let permit = breaker.admit(start).unwrap();
-        assert_eq!(breaker.settle(permit, Verdict::IsBusy, start), n == 20);
+        assert_eq!(breaker.settle(permit, AttemptClass::IsBusy, start), n == 20);
     }
 }
 
@@ -132,9 +132,9 @@ fn an_hour(fails: impl Fn(u64) -> bool) -> ([u64; 2], Breaker) {
             let is_down = fails(u64::from(call));
             admitted[usize::from(!is_down)] += 1;
             let verdict = if is_down {
-                Verdict::Fails
+                AttemptClass::Fails
             } else {
-                Verdict::Answers
+                AttemptClass::Answers
             };
             breaker.settle(permit, verdict, now);
         }
@@ -171,15 +171,15 @@ fn while_a_probe_hangs_nothing_else_goes_out() {
 enum Step {
     Wait(u64),
     Begin,
-    End(usize, Verdict),
+    End(usize, AttemptClass),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let verdict = prop_oneof![
-        2 => Just(Verdict::Answers),
-        5 => Just(Verdict::Fails),
-        1 => Just(Verdict::IsBusy),
-        1 => Just(Verdict::Nothing),
+        2 => Just(AttemptClass::Answers),
+        5 => Just(AttemptClass::Fails),
+        1 => Just(AttemptClass::IsBusy),
+        1 => Just(AttemptClass::Nothing),
     ];
     prop_oneof![
         2 => (0_u64..3_000).prop_map(Step::Wait),
@@ -216,12 +216,12 @@ proptest! {
                         continue;
                     }
                     let permit = under_way.swap_remove(n % under_way.len());
-                    let was_closed = breaker.state(now) == State::Closed;
+                    let was_closed = breaker.state(now) == BreakerState::Closed;
                     let halves = match verdict {
-                        Verdict::Answers => Some(0),
-                        Verdict::IsBusy => Some(1),
-                        Verdict::Fails => Some(2),
-                        Verdict::Nothing => None,
+                        AttemptClass::Answers => Some(0),
+                        AttemptClass::IsBusy => Some(1),
+                        AttemptClass::Fails => Some(2),
+                        AttemptClass::Nothing => None,
                     };
                     if let (Some(halves), true) = (halves, permit.opened == breaker.opened) {
                         ended.push((now, halves));
@@ -233,7 +233,7 @@ proptest! {
                             prop_assert!(attempts >= 20, "{attempts}");
                             prop_assert!(failed > 0);
                         }
-                        prop_assert_eq!(breaker.state(now), State::Open);
+                        prop_assert_eq!(breaker.state(now), BreakerState::Open);
                         rests_until = now + rules.rest;
                         ended.clear();
                     }
@@ -242,13 +242,13 @@ proptest! {
         }
         // From now on it answers; what was under way is cancelled.
         for permit in under_way {
-            breaker.settle(permit, Verdict::Nothing, now);
+            breaker.settle(permit, AttemptClass::Nothing, now);
         }
         let healthy_from = now;
-        while breaker.state(now) != State::Closed {
+        while breaker.state(now) != BreakerState::Closed {
             now += 100 * MS;
             if let Some(permit) = breaker.admit(now) {
-                prop_assert!(!breaker.settle(permit, Verdict::Answers, now));
+                prop_assert!(!breaker.settle(permit, AttemptClass::Answers, now));
             }
             prop_assert!(now - healthy_from <= rules.rest * MAX_REST + PAUSE + BACK + SECOND);
         }

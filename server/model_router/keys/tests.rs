@@ -7,8 +7,8 @@ use tokio::time::sleep_until;
 use super::*;
 use crate::model_router::{
     Clients,
-    catalog::{Access, Catalog},
-    quota::schedule::{Priority, Turn},
+    catalog::{Catalog, ProviderAccess},
+    quota::schedule::{ConversationTurn, Priority},
 };
 
 /// A minute and a day of a free account at OpenRouter.
@@ -26,17 +26,17 @@ fn ring(account: &str) -> (Quotas, Keyring, Arc<Model>) {
     );
     let mut catalog = Catalog::parse(&text).unwrap();
     let provider = &mut catalog.providers[0];
-    provider.access = Access::Key("first".into());
+    provider.access = ProviderAccess::Key("first".into());
     provider.keys[0].key = Some("second".into());
     let clients = Clients::connect(&catalog, None).unwrap();
     let keys = clients.get("p").unwrap().keys.clone();
     (Quotas::new(&catalog), keys, catalog.models[0].clone())
 }
 
-fn ask(user: u64, seconds: u64) -> Ask {
-    Ask {
+fn ask(user: u64, seconds: u64) -> SlotRequest {
+    SlotRequest {
         is_spare: false,
-        turn: Turn::Alone,
+        turn: ConversationTurn::Alone,
         tokens: 0,
         priority: Priority::Interactive,
         user: Some(user),
@@ -159,7 +159,7 @@ async fn nobody_waits_for_an_account_for_longer_than_another_rests() {
     }
     quotas.rest("p", &model, Duration::from_secs(5), false);
     let began = Instant::now();
-    let hurried = Ask {
+    let hurried = SlotRequest {
         waits_out_rest: false,
         ..ask(1, 100)
     };
@@ -174,7 +174,7 @@ async fn nobody_waits_for_an_account_for_longer_than_another_rests() {
             refused.after.as_secs(),
             began.elapsed().as_secs()
         ),
-        (Reason::Rest, 5, 0)
+        (SlotRefusalReason::Rest, 5, 0)
     );
     let (key, _slot) = keys.enter(&quotas, &model, ask(1, 100), &[]).await.unwrap();
     assert_eq!((&*key.account, began.elapsed().as_secs()), ("p", 5));

@@ -15,10 +15,10 @@ use tokio::{
 
 use super::{
     Quotas,
-    pool::{Pool, now},
-    record::{Change, Word},
-    schedule::{Ask, Limits, Priority, Refused},
-    slot::Taken,
+    pool::{QuotaPool, now},
+    record::{AccountReport, UsageChange},
+    schedule::{AccountLimits, Priority, SlotRefusal, SlotRequest},
+    slot::TakenSlot,
     store::{QuotaStore, Used},
 };
 
@@ -71,7 +71,7 @@ impl Keeper {
 }
 
 /// What this process says of an account.
-pub(super) struct Said {
+pub(super) struct OwnReports {
     /// Names whoever counts these words. An account that leaves the catalog and comes back begins to count anew, so
     /// it has another name, or its words would be taken for late ones.
     holder: String,
@@ -89,7 +89,7 @@ pub(super) struct Said {
     version: i64,
 }
 
-impl Default for Said {
+impl Default for OwnReports {
     fn default() -> Self {
         Self {
             holder: format!("{:016x}", rand::random::<u64>()),
@@ -107,18 +107,18 @@ impl Default for Said {
 struct Want {
     tokens: u32,
     priority: Priority,
-    tell: oneshot::Sender<Result<Option<Grant>, Away>>,
+    tell: oneshot::Sender<Result<Option<GivenSlot>, NoDatabase>>,
 }
 
 /// A slot that the database has given, for whoever asked. If nobody takes it, it is there for others again.
-struct Grant {
-    pool: Arc<Pool>,
+struct GivenSlot {
+    pool: Arc<QuotaPool>,
     at_ms: i64,
     tokens: u32,
     is_taken: bool,
 }
 
-impl Grant {
+impl GivenSlot {
     /// Its time, in milliseconds since 1970.
     fn take(mut self) -> i64 {
         self.is_taken = true;
@@ -126,10 +126,10 @@ impl Grant {
     }
 }
 
-impl Drop for Grant {
+impl Drop for GivenSlot {
     fn drop(&mut self) {
         if !self.is_taken {
-            self.pool.correct(Change {
+            self.pool.correct(UsageChange {
                 at_ms: self.at_ms,
                 requests: -1,
                 tokens: -i64::from(self.tokens),
@@ -140,18 +140,18 @@ impl Drop for Grant {
 
 /// The database did not answer, or refused.
 #[derive(Clone, Copy)]
-pub(super) struct Away;
+pub(super) struct NoDatabase;
 
 #[derive(Clone, Default)]
 struct Unsaid {
-    changes: Vec<Change>,
+    changes: Vec<UsageChange>,
     at_least: u32,
     at_least_of: i64,
     rests_until_ms: i64,
 }
 
 impl Unsaid {
-    fn add(&mut self, change: Change) {
+    fn add(&mut self, change: UsageChange) {
         self.changes.push(change);
         if self.changes.len() > MOST_CHANGES {
             let oldest = self.changes.remove(0);
@@ -161,8 +161,8 @@ impl Unsaid {
     }
 }
 
-impl Said {
-    pub(super) fn add(&mut self, change: Change) {
+impl OwnReports {
+    pub(super) fn add(&mut self, change: UsageChange) {
         self.unsaid.add(change);
     }
 
@@ -188,38 +188,38 @@ impl Said {
     }
 }
 
-impl Pool {
+impl QuotaPool {
     /// A slot that was taken here is given by the database; `None` where it has none now, so that the call has to
     /// wait again. `since` is when the call asked for it first and has not heard of it.
     pub(super) async fn claim(
         self: &Arc<Self>,
         keeper: &Keeper,
-        taken: Taken,
-        ask: &Ask,
+        taken: TakenSlot,
+        ask: &SlotRequest,
         since: &mut Option<Instant>,
-    ) -> Result<Option<Taken>, Refused> {
+    ) -> Result<Option<TakenSlot>, SlotRefusal> {
         let began = Instant::now();
         let until = ask.deadline.min(*since.get_or_insert(began) + AWAY);
         let tokens = taken.tokens();
         let slot = self.slot(keeper, tokens, ask.priority);
         let given = timeout_at(until.max(began + ANSWER), slot).await;
-        match given.unwrap_or(Err(Away)) {
+        match given.unwrap_or(Err(NoDatabase)) {
             Ok(Some(grant)) => Ok(Some(taken.given(grant.take()))),
             Ok(None) => {
                 drop(taken);
                 *since = None;
                 if Instant::now() + USED_UP > ask.deadline {
                     let refused = self.with(|schedule, now| schedule.in_vain(tokens, now));
-                    return Err(self.refuse(refused.unwrap_or(Refused::QUEUE)));
+                    return Err(self.refuse(refused.unwrap_or(SlotRefusal::QUEUE)));
                 }
                 sleep(USED_UP).await;
                 Ok(None)
             }
-            Err(Away) if keeper.is_alone() => Ok(Some(self.use_unasked(taken))),
-            Err(Away) => {
+            Err(NoDatabase) if keeper.is_alone() => Ok(Some(self.use_unasked(taken))),
+            Err(NoDatabase) => {
                 drop(taken);
                 if Instant::now() + RETRY > until {
-                    return Err(self.refuse(Refused::DATABASE));
+                    return Err(self.refuse(SlotRefusal::DATABASE));
                 }
                 sleep(RETRY).await;
                 Ok(None)
@@ -234,7 +234,7 @@ impl Pool {
         keeper: &Keeper,
         tokens: u32,
         priority: Priority,
-    ) -> Result<Option<Grant>, Away> {
+    ) -> Result<Option<GivenSlot>, NoDatabase> {
         loop {
             let (tell, mut told) = oneshot::channel();
             self.state.lock().said.wants.push(Want {
@@ -247,7 +247,7 @@ impl Pool {
                 told = &mut told => told,
                 said = self.say(keeper) => match said {
                     Ok(()) => told.await,
-                    Err(Away) => return Err(Away),
+                    Err(NoDatabase) => return Err(NoDatabase),
                 },
             };
             // Whoever said it for this one has left before the answer came.
@@ -258,7 +258,7 @@ impl Pool {
     }
 
     /// Says a word about this account, and tells those who want something of it.
-    async fn say(self: &Arc<Self>, keeper: &Keeper) -> Result<(), Away> {
+    async fn say(self: &Arc<Self>, keeper: &Keeper) -> Result<(), NoDatabase> {
         let _turn = self.stored.lock().await;
         let (word, wants) = {
             let mut state = self.state.lock();
@@ -277,7 +277,7 @@ impl Pool {
             let unsaid = said
                 .asked
                 .get_or_insert_with(|| std::mem::take(&mut said.unsaid));
-            let word = Word {
+            let word = AccountReport {
                 holder: said.holder.clone(),
                 number: said.number + 1,
                 time: said.times,
@@ -295,9 +295,9 @@ impl Pool {
         let given = given.unwrap_or_else(|_| Err(anyhow::anyhow!("the database does not answer")));
         let Some(given) = self.note_outage(given) else {
             for want in wants {
-                let _ = want.tell.send(Err(Away));
+                let _ = want.tell.send(Err(NoDatabase));
             }
-            return Err(Away);
+            return Err(NoDatabase);
         };
         {
             let mut state = self.state.lock();
@@ -308,7 +308,7 @@ impl Pool {
         }
         self.adopt(&given.used, given.now_ms);
         for (want, slot) in wants.into_iter().zip(given.slots) {
-            let grant = slot.map(|at_ms| Grant {
+            let grant = slot.map(|at_ms| GivenSlot {
                 pool: self.clone(),
                 at_ms,
                 tokens: want.tokens,
@@ -349,11 +349,11 @@ impl Pool {
     }
 
     /// Nobody else uses the account, and the database will hear of it later.
-    fn use_unasked(&self, taken: Taken) -> Taken {
+    fn use_unasked(&self, taken: TakenSlot) -> TakenSlot {
         let now = now();
         let tokens = taken.tokens();
         let mut state = self.state.lock();
-        state.said.add(Change {
+        state.said.add(UsageChange {
             at_ms: now.utc_ms,
             requests: 1,
             tokens: tokens.into(),
@@ -366,7 +366,7 @@ impl Pool {
     }
 
     /// More or less was used than stands in the database.
-    pub(super) fn correct(&self, change: Change) {
+    pub(super) fn correct(&self, change: UsageChange) {
         self.state.lock().said.add(change);
     }
 
@@ -391,7 +391,7 @@ impl Pool {
 
     fn owes_a_word(&self) -> bool {
         let state = self.state.lock();
-        let is_limited = |it: &super::schedule::Schedule| it.limits() != Limits::default();
+        let is_limited = |it: &super::schedule::Schedule| it.limits() != AccountLimits::default();
         state.said.is_owed() && state.schedule.as_ref().is_some_and(is_limited)
     }
 }
@@ -434,7 +434,7 @@ impl crate::model_router::ModelRouter {
             let mut looks = 0_u32;
             loop {
                 sleep(INTERVAL).await;
-                let quotas = self.fleet.load().quotas.clone();
+                let quotas = self.in_use.load().quotas.clone();
                 // Calls say that the database is away.
                 if let Ok(Ok(())) = timeout(ANSWER * 2, quotas.listen(looks)).await {
                     looks = looks.saturating_add(1);

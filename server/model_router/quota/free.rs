@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
-use super::{Quota, schedule::Limits};
+use super::{Quota, schedule::AccountLimits};
 use crate::{
-    model_router::{ModelRouter, catalog::Access},
+    model_router::{ModelRouter, catalog::ProviderAccess},
     providers::{
         fault::{Fault, FaultKind},
         openrouter,
@@ -55,12 +55,13 @@ impl ModelRouter {
 
     /// Asks OpenRouter what our accounts may still ask today.
     pub async fn learn_quotas(&self) -> Result<(), Fault> {
-        let fleet = self.fleet.load_full();
-        let providers = fleet.catalog.providers.iter();
-        let mut asked = providers
-            .filter(|it| it.name == openrouter::NAME && matches!(it.access, Access::Key(_)));
+        let in_use = self.in_use.load_full();
+        let providers = in_use.catalog.providers.iter();
+        let mut asked = providers.filter(|it| {
+            it.name == openrouter::NAME && matches!(it.access, ProviderAccess::Key(_))
+        });
         let Some((provider, client)) =
-            asked.find_map(|it| Some((it, fleet.clients.get(&it.name)?)))
+            asked.find_map(|it| Some((it, in_use.clients.get(&it.name)?)))
         else {
             return Ok(());
         };
@@ -80,7 +81,7 @@ impl ModelRouter {
                     continue;
                 }
             };
-            let told = Limits {
+            let told = AccountLimits {
                 minute: Some(openrouter::FREE_A_MINUTE),
                 day: Some(free.limit),
                 tokens: None,
@@ -90,7 +91,7 @@ impl ModelRouter {
                 used: free.used,
                 only_free: quota.is_none(),
             };
-            fleet.quotas.learn(&account, known);
+            in_use.quotas.learn(&account, known);
         }
         failed
     }

@@ -9,10 +9,13 @@ use tokio::{
 };
 
 use super::{
-    Standing,
-    common::{Keeper, Said},
-    schedule::{Allowance, Ask, Claim, Limits, Moment, Refused, Schedule, Told, Turn, day_of},
-    slot::{Taken, Waiting},
+    AccountStanding,
+    common::{Keeper, OwnReports},
+    schedule::{
+        AccountLimits, Claim, Clocks, ConversationTurn, LeftUntil, Schedule, SlotAnswer,
+        SlotRefusal, SlotRequest, day_of,
+    },
+    slot::{TakenSlot, WaitingCall},
     store::Used,
 };
 use crate::{
@@ -26,7 +29,7 @@ const KEEP_TIMEOUT: Duration = Duration::from_millis(500);
 /// What is known of an account's quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::model_router) struct Quota {
-    pub(in crate::model_router) limits: Limits,
+    pub(in crate::model_router) limits: AccountLimits,
     /// Requests of this day so far, at least.
     pub(in crate::model_router) used: u32,
     /// Whether it is about models that cost nothing, and no others.
@@ -34,7 +37,7 @@ pub(in crate::model_router) struct Quota {
 }
 
 /// One quota.
-pub(super) struct Pool {
+pub(super) struct QuotaPool {
     /// The label of its account, as metrics and what is stored name it.
     pub(super) label: String,
     pub(super) state: Mutex<State>,
@@ -56,7 +59,7 @@ pub(super) struct State {
     /// The number of the last slot.
     slots: u64,
     /// What is said of it to a database that gives its slots.
-    pub(super) said: Said,
+    pub(super) said: OwnReports,
 }
 
 impl State {
@@ -65,7 +68,7 @@ impl State {
     }
 
     /// Goes on with what stands in the database.
-    fn go_on(&mut self, used: &Used, now: Moment) {
+    fn go_on(&mut self, used: &Used, now: Clocks) {
         let is_common = self.gives_slots();
         match &mut self.schedule {
             Some(schedule) if is_common => schedule.adopt(used, now.utc_ms, now),
@@ -80,7 +83,7 @@ impl State {
     }
 
     /// Gives free slots to those who wait.
-    pub(super) fn pump(&mut self, now: Moment) {
+    pub(super) fn pump(&mut self, now: Clocks) {
         let Some(schedule) = &mut self.schedule else {
             return;
         };
@@ -93,7 +96,7 @@ impl State {
     }
 }
 
-impl Pool {
+impl QuotaPool {
     /// That of an account, of which nothing is known yet.
     pub(super) fn of_account(label: &str) -> Arc<Self> {
         Self::new(label, None)
@@ -101,7 +104,7 @@ impl Pool {
 
     /// That of a model of an account. It counts what is under way from the beginning.
     pub(super) fn of_model(label: &str) -> Arc<Self> {
-        Self::new(label, Some(Schedule::new(Limits::default(), now())))
+        Self::new(label, Some(Schedule::new(AccountLimits::default(), now())))
     }
 
     fn new(label: &str, schedule: Option<Schedule>) -> Arc<Self> {
@@ -144,7 +147,7 @@ impl Pool {
     }
 
     /// The catalog says what it may do.
-    pub(super) fn limit(&self, limits: Limits) {
+    pub(super) fn limit(&self, limits: AccountLimits) {
         self.learn(Quota {
             limits,
             used: 0,
@@ -158,7 +161,7 @@ impl Pool {
         if !state.only_free
             && let Some(schedule) = &mut state.schedule
         {
-            schedule.limit(Limits::default());
+            schedule.limit(AccountLimits::default());
             state.pump(now());
         }
     }
@@ -191,7 +194,7 @@ impl Pool {
     pub(super) fn is_limited(&self, model: &Model) -> bool {
         let state = self.state.lock();
         let limits = state.schedule.as_ref().map(Schedule::limits);
-        state.is_about(model) && limits.is_some_and(|limits| limits != Limits::default())
+        state.is_about(model) && limits.is_some_and(|limits| limits != AccountLimits::default())
     }
 
     /// The provider takes nothing for so long. Whether it took something before.
@@ -219,12 +222,12 @@ impl Pool {
         Some(until - now)
     }
 
-    pub(super) fn allow(&self, requests: Option<Allowance>, tokens: Option<Allowance>, own: u32) {
+    pub(super) fn allow(&self, requests: Option<LeftUntil>, tokens: Option<LeftUntil>, own: u32) {
         self.with(|schedule, _| schedule.allow(requests, tokens, own));
     }
 
     /// Does something with the schedule, where there is one, after which calls that wait may have their turn.
-    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Schedule, Moment) -> T) -> Option<T> {
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Schedule, Clocks) -> T) -> Option<T> {
         let now = now();
         let mut state = self.state.lock();
         let done = act(state.schedule.as_mut()?, now);
@@ -232,7 +235,7 @@ impl Pool {
         Some(done)
     }
 
-    pub(super) fn free_share(&self, model: &Model, now: Moment) -> Option<f64> {
+    pub(super) fn free_share(&self, model: &Model, now: Clocks) -> Option<f64> {
         let mut state = self.state.lock();
         state.pump(now);
         if !state.is_about(model) {
@@ -242,7 +245,7 @@ impl Pool {
     }
 
     /// How long a call would wait that comes now.
-    pub(super) fn wait(&self, model: &Model, ask: &Ask) -> Duration {
+    pub(super) fn wait(&self, model: &Model, ask: &SlotRequest) -> Duration {
         let now = now();
         let mut state = self.state.lock();
         state.pump(now);
@@ -257,8 +260,8 @@ impl Pool {
     pub(super) async fn enter(
         self: &Arc<Self>,
         model: &Model,
-        ask: Ask,
-    ) -> Result<Option<Taken>, Refused> {
+        ask: SlotRequest,
+    ) -> Result<Option<TakenSlot>, SlotRefusal> {
         let mut since = None;
         loop {
             let Some(taken) = self.turn(model, ask).await? else {
@@ -275,7 +278,7 @@ impl Pool {
                 return Ok(Some(taken));
             }
             // It asks again, and would let go of more room than it has gone into.
-            if ask.turn == Turn::GoesOn {
+            if ask.turn == ConversationTurn::GoesOn {
                 self.with(|schedule, now| schedule.keep_one(ask.user, now.at));
             }
         }
@@ -285,11 +288,18 @@ impl Pool {
     fn keeper(&self) -> Option<Keeper> {
         let state = self.state.lock();
         let limits = state.schedule.as_ref()?.limits();
-        state.keeper.clone().filter(|_| limits != Limits::default())
+        state
+            .keeper
+            .clone()
+            .filter(|_| limits != AccountLimits::default())
     }
 
     /// A slot of this process, as soon as it is this call's turn.
-    async fn turn(self: &Arc<Self>, model: &Model, ask: Ask) -> Result<Option<Taken>, Refused> {
+    async fn turn(
+        self: &Arc<Self>,
+        model: &Model,
+        ask: SlotRequest,
+    ) -> Result<Option<TakenSlot>, SlotRefusal> {
         let (deadline, waiting, claim) = {
             let mut state = self.state.lock();
             let now = now();
@@ -306,22 +316,22 @@ impl Pool {
                 return Ok(None);
             };
             let tokens = schedule.most_tokens(ask.tokens);
-            let ask = Ask { tokens, ..ask };
+            let ask = SlotRequest { tokens, ..ask };
             let claim = Claim::of(&ask);
             let waiting = match schedule.ask(ask, now) {
-                Told::Start => None,
-                Told::Refused(refused) => return Err(self.refuse(refused)),
-                Told::Wait(number) => {
+                SlotAnswer::Start => None,
+                SlotAnswer::Refused(refused) => return Err(self.refuse(refused)),
+                SlotAnswer::Wait(number) => {
                     let (turn, told) = oneshot::channel();
                     waiting.insert(number, turn);
-                    Some(Waiting::new(self.clone(), number, told, claim))
+                    Some(WaitingCall::new(self.clone(), number, told, claim))
                 }
             };
             (ask.deadline, waiting, claim)
         };
         Ok(Some(match waiting {
             Some(waiting) => waiting.taken(deadline).await?,
-            None => Taken::new(self.clone(), claim),
+            None => TakenSlot::new(self.clone(), claim),
         }))
     }
 
@@ -340,7 +350,7 @@ impl Pool {
         number: u64,
         told: &mut oneshot::Receiver<()>,
         claim: Claim,
-    ) -> Option<Refused> {
+    ) -> Option<SlotRefusal> {
         let now = now();
         let mut state = self.state.lock();
         let is_due = state.waiting.remove(&number).is_none();
@@ -353,7 +363,7 @@ impl Pool {
         Some(refused)
     }
 
-    pub(super) fn allowances(&self) -> [Option<Allowance>; 2] {
+    pub(super) fn allowances(&self) -> [Option<LeftUntil>; 2] {
         let now = now();
         let mut state = self.state.lock();
         state.pump(now);
@@ -361,18 +371,18 @@ impl Pool {
         schedule.map_or([None; 2], |it| it.allowances(now.at))
     }
 
-    pub(super) fn standing(&self) -> Option<Standing> {
+    pub(super) fn standing(&self) -> Option<AccountStanding> {
         let now = now();
         let mut state = self.state.lock();
         state.pump(now);
         let only_free = state.only_free;
         let schedule = state.schedule.as_ref()?;
-        if schedule.limits() == Limits::default() {
+        if schedule.limits() == AccountLimits::default() {
             return None;
         }
         let (free_minute, free_day) = schedule.free();
         let (waiting, waited) = schedule.waiting(now.at);
-        Some(Standing {
+        Some(AccountStanding {
             limits: schedule.limits(),
             only_free,
             free_minute,
@@ -437,7 +447,7 @@ impl Pool {
     }
 
     /// Counts a refusal.
-    pub(super) fn refuse(&self, refused: Refused) -> Refused {
+    pub(super) fn refuse(&self, refused: SlotRefusal) -> SlotRefusal {
         let labels = [
             ("provider", self.label.clone()),
             ("reason", refused.reason.name().to_owned()),
@@ -451,8 +461,8 @@ impl Pool {
     clippy::disallowed_methods,
     reason = "a call that comes is an edge: days are those of the provider"
 )]
-pub(super) fn now() -> Moment {
-    Moment {
+pub(super) fn now() -> Clocks {
+    Clocks {
         at: Instant::now(),
         utc_ms: clock::now().timestamp_millis(),
     }

@@ -1,11 +1,11 @@
 //! What all processes on one database have used of an account, and how one of them gets a slot.
 //!
-//! Nobody has slots in stock. A process says a [`Word`] whenever calls of it are due, under the lock of the
+//! Nobody has slots in stock. A process says an [`AccountReport`] whenever calls of it are due, under the lock of the
 //! account's row: they get their slots, or hear what all others use and wait by that. So the account is used up by
 //! whoever has the users, and never above its limits.
 //!
-//! A word has a number. It is said again with the same number until its answer is here, and what it tells counts once. What
-//! it wants is that of the last time.
+//! A report has a number. It is sent again with the same number until its answer is here, and its changes count once. The
+//! slots that it wants are those of the last time.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,15 +17,15 @@ use super::{
 /// Slots are noted by quarters of a second, so that the record of a busy account stays small. They count until the
 /// end of theirs.
 const GRAIN_MS: i64 = 250;
-/// After so long without a word a process is forgotten, and with it which of its words counted.
+/// After so long without a report a process is forgotten, and with it which of its reports counted.
 const FORGOTTEN_MS: i64 = 600_000;
 
-/// What a process says of an account.
+/// What a process reports of an account.
 #[derive(Clone, Debug, Default)]
-pub struct Word {
+pub struct AccountReport {
     /// Names the process, as long as it knows the account.
     pub holder: String,
-    /// Counts its words about this account, those that were answered.
+    /// Counts its reports on this account, those that were answered.
     pub number: u64,
     /// Counts how often anything was said, from 1: of one number the last time is the greatest.
     pub time: u64,
@@ -34,7 +34,7 @@ pub struct Word {
     /// Tokens of the calls that want a slot, those first that go first.
     pub wants: Vec<u32>,
     /// What became of slots, and what was used without being asked for.
-    pub changes: Vec<Change>,
+    pub changes: Vec<UsageChange>,
     /// Requests of a day, as the provider tells, at least.
     pub at_least: u32,
     /// That day, counted from 1970: while the database was away it may have ended.
@@ -56,7 +56,7 @@ pub struct Most {
 
 /// More or less was used at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct UsageChange {
     /// The time, in milliseconds since 1970.
     pub at_ms: i64,
     /// Requests; less than 0 where a slot was not used.
@@ -65,9 +65,9 @@ pub struct Change {
     pub tokens: i64,
 }
 
-/// The last word of a process.
+/// The last report of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Last {
+pub struct LastReport {
     /// Its number.
     pub number: u64,
     /// Which time it was.
@@ -83,14 +83,14 @@ pub struct Last {
     pub slots: i64,
 }
 
-/// As a release has it that says a word for each call.
+/// Of a release that reports each call by itself.
 fn one() -> i64 {
     1
 }
 
-/// What a process hears when it has said a word.
+/// The answer to a report.
 #[derive(Clone, Debug)]
-pub struct Given {
+pub struct ReportAnswer {
     /// The time of each slot that it wanted, in milliseconds since 1970, where it got it.
     pub slots: Vec<Option<i64>>,
     /// What all have used.
@@ -109,41 +109,41 @@ impl Used {
         }
     }
 
-    /// Hears a word. The time of each slot that it wants, where there is one.
-    pub fn hear(&mut self, word: &Word, now_ms: i64) -> Vec<Option<i64>> {
+    /// Takes a report. The time of each slot that it wants, where there is one.
+    pub fn hear(&mut self, report: &AccountReport, now_ms: i64) -> Vec<Option<i64>> {
         self.advance(now_ms);
-        let before = self.last.get(&word.holder).copied().unwrap_or_default();
+        let before = self.last.get(&report.holder).copied().unwrap_or_default();
         // It was given up, and another one was said since.
-        if (word.number, word.time) <= (before.number, before.time) {
-            return vec![None; word.wants.len()];
+        if (report.number, report.time) <= (before.number, before.time) {
+            return vec![None; report.wants.len()];
         }
         self.version += 1;
-        let is_repeated = word.number == before.number;
+        let is_repeated = report.number == before.number;
         if !is_repeated {
-            for change in &word.changes {
+            for change in &report.changes {
                 self.add(*change);
             }
         }
-        if word.at_least_of == self.day {
-            self.requests = self.requests.max(word.at_least);
+        if report.at_least_of == self.day {
+            self.requests = self.requests.max(report.at_least);
         }
-        self.rests_until_ms = self.rests_until_ms.max(word.rests_until_ms);
+        self.rests_until_ms = self.rests_until_ms.max(report.rests_until_ms);
         // Whoever had the slots does not know of them, and nobody can: they are taken anew.
         if let (true, Some((at_ms, tokens))) = (is_repeated, before.slot) {
-            self.add(Change {
+            self.add(UsageChange {
                 at_ms,
                 requests: -before.slots,
                 tokens: -tokens,
             });
         }
         let at_ms = (now_ms.div_euclid(GRAIN_MS) + 1) * GRAIN_MS;
-        let mut room = self.room(&word.most, now_ms);
-        let mut given = Change {
+        let mut room = self.room(&report.most, now_ms);
+        let mut given = UsageChange {
             at_ms,
             requests: 0,
             tokens: 0,
         };
-        let wants = word.wants.iter().map(|tokens| {
+        let wants = report.wants.iter().map(|tokens| {
             let is_given = room.take(*tokens);
             given.requests += i64::from(is_given);
             given.tokens += i64::from(*tokens) * i64::from(is_given);
@@ -151,14 +151,14 @@ impl Used {
         });
         let slots = wants.collect();
         self.add(given);
-        let last = Last {
-            number: word.number,
-            time: word.time,
+        let last = LastReport {
+            number: report.number,
+            time: report.time,
             at_ms: now_ms,
             slot: (given.requests > 0).then_some((at_ms, given.tokens)),
             slots: given.requests,
         };
-        self.last.insert(word.holder.clone(), last);
+        self.last.insert(report.holder.clone(), last);
         slots
     }
 
@@ -186,8 +186,8 @@ impl Used {
         }
     }
 
-    fn add(&mut self, change: Change) {
-        let Change {
+    fn add(&mut self, change: UsageChange) {
+        let UsageChange {
             at_ms,
             requests,
             tokens,

@@ -16,16 +16,16 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-pub(in crate::model_router) use self::ask::{Ask, Turn};
-pub use self::ask::{Limits, MAX_TURNS, Priority, Reason, Refused};
+pub use self::ask::{AccountLimits, MAX_TURNS, Priority, SlotRefusal, SlotRefusalReason};
+pub(in crate::model_router) use self::ask::{ConversationTurn, SlotRequest};
 pub(super) use self::{
-    ask::{Claim, Moment, Told},
-    start::Allowance,
+    ask::{Claim, Clocks, SlotAnswer},
+    start::LeftUntil,
 };
 use self::{
     queue::{Queue, Waiter},
     rest::Rest,
-    room::Hold,
+    room::KeptRoom,
     start::Need,
     tokens::Tokens,
 };
@@ -47,7 +47,7 @@ const TENTH: u32 = 10;
 /// One account, or one model of it.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    limits: Limits,
+    limits: AccountLimits,
     /// When requests were sent, the oldest first; of the last minute.
     sent: VecDeque<Instant>,
     /// Slots that were taken and nothing was sent with yet.
@@ -58,12 +58,12 @@ pub(super) struct Schedule {
     used: u32,
     rest: Option<Rest>,
     /// What the provider said with its last answer, of requests and of tokens.
-    allowed: Option<Allowance>,
-    allowed_tokens: Option<Allowance>,
+    allowed: Option<LeftUntil>,
+    allowed_tokens: Option<LeftUntil>,
     /// Requests that were sent and not answered.
     in_flight: u32,
     /// Room that is kept for conversations, the oldest first, and all of it together.
-    holds: VecDeque<Hold>,
+    holds: VecDeque<KeptRoom>,
     held: u32,
     queues: [Queue; 4],
     last: u64,
@@ -72,7 +72,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    pub(super) fn new(limits: Limits, now: Moment) -> Self {
+    pub(super) fn new(limits: AccountLimits, now: Clocks) -> Self {
         Self {
             limits,
             sent: VecDeque::new(),
@@ -93,12 +93,12 @@ impl Schedule {
     }
 
     /// The account may do so much.
-    pub(super) fn limit(&mut self, limits: Limits) {
+    pub(super) fn limit(&mut self, limits: AccountLimits) {
         self.limits = limits;
     }
 
     /// What the account may do.
-    pub(super) fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> AccountLimits {
         self.limits
     }
 
@@ -120,8 +120,8 @@ impl Schedule {
     /// thought to take `own` tokens.
     pub(super) fn allow(
         &mut self,
-        requests: Option<Allowance>,
-        tokens: Option<Allowance>,
+        requests: Option<LeftUntil>,
+        tokens: Option<LeftUntil>,
         own: u32,
     ) {
         let others = self.in_flight.saturating_sub(1).saturating_add(self.taken);
@@ -135,7 +135,7 @@ impl Schedule {
     }
 
     /// What the provider said of requests and of tokens, as far as it holds still.
-    pub(super) fn allowances(&self, now: Instant) -> [Option<Allowance>; 2] {
+    pub(super) fn allowances(&self, now: Instant) -> [Option<LeftUntil>; 2] {
         [self.allowed, self.allowed_tokens].map(|it| it.filter(|it| it.until > now))
     }
 
@@ -151,36 +151,36 @@ impl Schedule {
     }
 
     /// A call comes.
-    pub(super) fn ask(&mut self, ask: Ask, now: Moment) -> Told {
+    pub(super) fn ask(&mut self, ask: SlotRequest, now: Clocks) -> SlotAnswer {
         self.advance(now);
-        let goes_in = ask.turn == Turn::GoesOn && self.release(ask.user);
+        let goes_in = ask.turn == ConversationTurn::GoesOn && self.release(ask.user);
         let told = self.answer(&ask, now);
-        if goes_in && matches!(told, Told::Refused(_)) {
+        if goes_in && matches!(told, SlotAnswer::Refused(_)) {
             // It may come again, in this call too where it has not waited for a rest yet.
             self.keep_one(ask.user, now.at);
         }
         told
     }
 
-    fn answer(&mut self, ask: &Ask, now: Moment) -> Told {
+    fn answer(&mut self, ask: &SlotRequest, now: Clocks) -> SlotAnswer {
         let calls = self.calls(ask.turn);
         let tokens = self.most_tokens(ask.tokens);
         let need = self.ahead(ask) + Need::of(calls, tokens);
         let (start, reason) = self.start_of(need, now);
         if let Some(refused) = ask.is_spare.then(|| self.keeps(now)).flatten() {
-            return Told::Refused(refused);
+            return SlotAnswer::Refused(refused);
         }
         if start <= now.at {
             self.start(ask.user, calls, tokens, now.at);
-            return Told::Start;
+            return SlotAnswer::Start;
         }
         let after = start - now.at;
         if let Some(until) = self.rested(need, now.at).filter(|_| !ask.waits_out_rest) {
-            let (after, reason) = (until - now.at, Reason::Rest);
-            return Told::Refused(Refused { after, reason });
+            let (after, reason) = (until - now.at, SlotRefusalReason::Rest);
+            return SlotAnswer::Refused(SlotRefusal { after, reason });
         }
         if start > ask.deadline {
-            return Told::Refused(Refused { after, reason });
+            return SlotAnswer::Refused(SlotRefusal { after, reason });
         }
         let waiting: usize = self.queues.iter().map(|queue| queue.len).sum();
         let of_user = self
@@ -189,8 +189,8 @@ impl Schedule {
             .map(|queue| queue.len_of(ask.user))
             .sum::<usize>();
         if waiting >= MAX_WAITING || (ask.user.is_some() && of_user >= MAX_USER) {
-            let reason = Reason::Queue;
-            return Told::Refused(Refused { after, reason });
+            let reason = SlotRefusalReason::Queue;
+            return SlotAnswer::Refused(SlotRefusal { after, reason });
         }
         self.last += 1;
         let waiter = Waiter {
@@ -201,14 +201,15 @@ impl Schedule {
             tokens,
         };
         self.queues[ask.queue()].push(ask.user, waiter);
-        Told::Wait(self.last)
+        SlotAnswer::Wait(self.last)
     }
 
     /// When a call would start that comes now.
-    pub(super) fn forecast(&mut self, ask: &Ask, now: Moment) -> Instant {
+    pub(super) fn forecast(&mut self, ask: &SlotRequest, now: Clocks) -> Instant {
         self.advance(now);
         // Room that is kept for it is no room for others.
-        let is_kept = |hold: &Hold| ask.turn == Turn::GoesOn && hold.is_of(ask.user);
+        let is_kept =
+            |hold: &KeptRoom| ask.turn == ConversationTurn::GoesOn && hold.is_of(ask.user);
         if self.holds.iter().any(is_kept) {
             return self.rested(Need::of(1, 0), now.at).unwrap_or(now.at);
         }
@@ -217,7 +218,7 @@ impl Schedule {
     }
 
     /// Those who have waited and have a slot now. Who waited in vain is left out from here on.
-    pub(super) fn due(&mut self, now: Moment) -> Vec<u64> {
+    pub(super) fn due(&mut self, now: Clocks) -> Vec<u64> {
         self.advance(now);
         for queue in &mut self.queues {
             queue.forget_late(now.at);
@@ -241,14 +242,14 @@ impl Schedule {
     }
 
     /// When the next of those who wait may start; `None` where nobody waits.
-    pub(super) fn next_start(&mut self, now: Moment) -> Option<Instant> {
+    pub(super) fn next_start(&mut self, now: Clocks) -> Option<Instant> {
         self.advance(now);
         let next = self.next(now.at)?;
         Some(self.start_of(next.need, now).0)
     }
 
     /// One who waits has left; what it is told if it waited in vain.
-    pub(super) fn leave(&mut self, number: u64, now: Moment) -> Refused {
+    pub(super) fn leave(&mut self, number: u64, now: Clocks) -> SlotRefusal {
         self.advance(now);
         let before: usize = self.queues.iter().map(|queue| queue.len).sum();
         let tokens = self.queues.iter().map(|queue| queue.tokens).sum();
@@ -265,15 +266,15 @@ impl Schedule {
         let after = start
             .saturating_duration_since(now.at)
             .max(Duration::from_secs(1));
-        Refused { after, reason }
+        SlotRefusal { after, reason }
     }
 
     /// A taken slot is used now, for so many tokens. The number by which they are settled.
-    pub(super) fn send(&mut self, tokens: u32, now: Moment) -> u64 {
+    pub(super) fn send(&mut self, tokens: u32, now: Clocks) -> u64 {
         self.advance(now);
         self.taken = self.taken.saturating_sub(1);
         self.in_flight = self.in_flight.saturating_add(1);
-        if self.limits != Limits::default() {
+        if self.limits != AccountLimits::default() {
             self.sent.push_back(now.at);
         }
         self.tokens
@@ -326,7 +327,7 @@ impl Schedule {
 
     /// Forgets what is past. A clock that goes back over midnight gives no day twice; one that goes back
     /// further was wrong before, and what was used counts for the day that it shows now.
-    fn advance(&mut self, now: Moment) {
+    fn advance(&mut self, now: Clocks) {
         let is_old = |sent: &Instant| now.at.saturating_duration_since(*sent) >= MINUTE;
         while self.sent.front().is_some_and(is_old) {
             self.sent.pop_front();
@@ -358,7 +359,7 @@ impl Schedule {
     }
 
     /// What those need together that come before this call.
-    fn ahead(&self, ask: &Ask) -> Need {
+    fn ahead(&self, ask: &SlotRequest) -> Need {
         let queue = ask.queue();
         let (before, own) = (&self.queues[..queue], &self.queues[queue]);
         let of_own = own.ahead_of(ask.user);
@@ -373,17 +374,17 @@ impl Schedule {
     }
 
     /// Whose turn it is.
-    fn next(&self, now: Instant) -> Option<Next> {
-        let background = &self.queues[Ask::BACKGROUND];
+    fn next(&self, now: Instant) -> Option<NextWaiter> {
+        let background = &self.queues[SlotRequest::BACKGROUND];
         let is_starved = |since| now.saturating_duration_since(since) > STARVED;
         let is_due = self.since_starved.saturating_add(1) >= TENTH;
         let is_starved = is_due && background.oldest().is_some_and(is_starved);
         let queue = match is_starved {
-            true => Ask::BACKGROUND,
+            true => SlotRequest::BACKGROUND,
             false => self.queues.iter().position(|queue| queue.len > 0)?,
         };
         let waiter = self.queues[queue].next()?;
-        Some(Next {
+        Some(NextWaiter {
             queue,
             need: Need::of(self.fitting(waiter.calls), waiter.tokens),
             is_starved,
@@ -392,7 +393,7 @@ impl Schedule {
 }
 
 /// Whose turn it is.
-struct Next {
+struct NextWaiter {
     queue: usize,
     need: Need,
     /// Whether it is a background call before others.

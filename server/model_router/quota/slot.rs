@@ -8,23 +8,23 @@ use tokio::{
 };
 
 use super::{
-    pool::Pool,
-    record::Change,
-    schedule::{Claim, Refused},
+    pool::QuotaPool,
+    record::UsageChange,
+    schedule::{Claim, SlotRefusal},
 };
 
 /// A call that waits for its turn. Dropped, it leaves.
-pub(super) struct Waiting {
-    pool: Arc<Pool>,
+pub(super) struct WaitingCall {
+    pool: Arc<QuotaPool>,
     number: u64,
     told: oneshot::Receiver<()>,
     claim: Claim,
     is_over: bool,
 }
 
-impl Waiting {
+impl WaitingCall {
     pub(super) fn new(
-        pool: Arc<Pool>,
+        pool: Arc<QuotaPool>,
         number: u64,
         told: oneshot::Receiver<()>,
         claim: Claim,
@@ -39,7 +39,7 @@ impl Waiting {
     }
 
     /// Its slot, before the deadline.
-    pub(super) async fn taken(mut self, deadline: Instant) -> Result<Taken, Refused> {
+    pub(super) async fn taken(mut self, deadline: Instant) -> Result<TakenSlot, SlotRefusal> {
         let since = Instant::now();
         loop {
             let wake = self.pool.next_start();
@@ -50,19 +50,19 @@ impl Waiting {
                     self.is_over = true;
                     let labels = [("provider", self.pool.label().to_owned())];
                     metrics::histogram!("ai_quota_wait_seconds", &labels).record(since.elapsed());
-                    return Ok(Taken::new(self.pool.clone(), self.claim));
+                    return Ok(TakenSlot::new(self.pool.clone(), self.claim));
                 }
                 () = sleep_until(wake) => {}
             }
             if Instant::now() >= deadline && self.told.try_recv().is_err() {
-                let refused = self.leave().unwrap_or(Refused::QUEUE);
+                let refused = self.leave().unwrap_or(SlotRefusal::QUEUE);
                 return Err(self.pool.refuse(refused));
             }
         }
     }
 
     /// What it is told if it waited in vain.
-    fn leave(&mut self) -> Option<Refused> {
+    fn leave(&mut self) -> Option<SlotRefusal> {
         if std::mem::replace(&mut self.is_over, true) {
             return None;
         }
@@ -70,15 +70,15 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for WaitingCall {
     fn drop(&mut self) {
         self.leave();
     }
 }
 
 /// Leave to send one request, by one quota. Dropped without that, others get it.
-pub(super) struct Taken {
-    pool: Arc<Pool>,
+pub(super) struct TakenSlot {
+    pool: Arc<QuotaPool>,
     claim: Claim,
     /// Its time, in milliseconds since 1970, where the database has given it.
     given: Option<i64>,
@@ -94,8 +94,8 @@ enum Booked {
     Given { at_ms: i64, tokens: u32 },
 }
 
-impl Taken {
-    pub(super) fn new(pool: Arc<Pool>, claim: Claim) -> Self {
+impl TakenSlot {
+    pub(super) fn new(pool: Arc<QuotaPool>, claim: Claim) -> Self {
         Self {
             pool,
             claim,
@@ -117,7 +117,7 @@ impl Taken {
     }
 
     /// It is used now.
-    fn send(mut self) -> (Arc<Pool>, u32, Booked) {
+    fn send(mut self) -> (Arc<QuotaPool>, u32, Booked) {
         self.is_sent = true;
         let (pool, tokens) = (self.pool.clone(), self.claim.tokens);
         let booked = pool.with(|schedule, now| match self.given {
@@ -131,7 +131,7 @@ impl Taken {
     }
 }
 
-impl Drop for Taken {
+impl Drop for TakenSlot {
     fn drop(&mut self) {
         if self.is_sent {
             return;
@@ -140,7 +140,7 @@ impl Drop for Taken {
         match self.given {
             Some(at_ms) => {
                 self.pool.with(|schedule, _| schedule.forgo_given(claim));
-                self.pool.correct(Change {
+                self.pool.correct(UsageChange {
                     at_ms,
                     requests: -1,
                     tokens: -i64::from(claim.tokens),
@@ -155,15 +155,15 @@ impl Drop for Taken {
 
 /// Leave to send one request: by the quota of its model, and by that of the account.
 #[derive(Default)]
-pub(in crate::model_router) struct Slot(pub(super) [Option<Taken>; 2]);
+pub(in crate::model_router) struct Slot(pub(super) [Option<TakenSlot>; 2]);
 
 impl Slot {
     /// It is used now. The first that is given back lives until the request is answered, the second to the end of
     /// the answer.
-    pub(in crate::model_router) fn send(self) -> (Sent, Course) {
-        let (mut sent, mut course) = (Sent::default(), Course::default());
+    pub(in crate::model_router) fn send(self) -> (Sent, Bookings) {
+        let (mut sent, mut course) = (Sent::default(), Bookings::default());
         for (place, taken) in self.0.into_iter().enumerate() {
-            if let Some((pool, tokens, booked)) = taken.map(Taken::send) {
+            if let Some((pool, tokens, booked)) = taken.map(TakenSlot::send) {
                 sent.0[place] = Some((pool.clone(), tokens));
                 course.0[place] = Some((pool, booked));
             }
@@ -174,7 +174,7 @@ impl Slot {
 
 /// A request that was sent and not answered.
 #[derive(Default)]
-pub(in crate::model_router) struct Sent([Option<(Arc<Pool>, u32)>; 2]);
+pub(in crate::model_router) struct Sent([Option<(Arc<QuotaPool>, u32)>; 2]);
 
 impl Drop for Sent {
     fn drop(&mut self) {
@@ -186,9 +186,9 @@ impl Drop for Sent {
 
 /// A request that was sent, and where each quota has noted it.
 #[derive(Default)]
-pub(in crate::model_router) struct Course([Option<(Arc<Pool>, Booked)>; 2]);
+pub(in crate::model_router) struct Bookings([Option<(Arc<QuotaPool>, Booked)>; 2]);
 
-impl Course {
+impl Bookings {
     /// It took so many tokens.
     pub(in crate::model_router) fn took(&self, tokens: u32) {
         for (pool, booked) in self.0.iter().flatten() {
@@ -199,7 +199,7 @@ impl Course {
                 Booked::Given {
                     at_ms,
                     tokens: thought,
-                } if tokens != thought => pool.correct(Change {
+                } if tokens != thought => pool.correct(UsageChange {
                     at_ms,
                     requests: 0,
                     tokens: i64::from(tokens) - i64::from(thought),

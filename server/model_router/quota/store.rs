@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::record::{Given, Last, Word};
+use super::record::{AccountReport, LastReport, ReportAnswer};
 
 /// What an account has used of its quota.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,12 +25,12 @@ pub struct Used {
     /// Until when the account rests, in milliseconds since 1970; 0 where it does not.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rests_until_ms: i64,
-    /// Counts the words of all processes.
+    /// Counts the reports of all processes.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub version: i64,
-    /// The last word of each process.
+    /// The last report of each process.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub last: BTreeMap<String, Last>,
+    pub last: BTreeMap<String, LastReport>,
 }
 
 fn is_zero(number: &i64) -> bool {
@@ -62,8 +62,8 @@ pub trait QuotaStore: Send + Sync {
         false
     }
 
-    /// Says a word of one process about an account, while no other does.
-    async fn say(&self, _account: &str, _word: &Word) -> anyhow::Result<Given> {
+    /// Hands in a report of one process about an account, while no other does.
+    async fn say(&self, _account: &str, _report: &AccountReport) -> anyhow::Result<ReportAnswer> {
         anyhow::bail!("this store gives no slots")
     }
 

@@ -1,7 +1,7 @@
 use futures::{FutureExt, future::join_all};
 
 use super::{
-    schedule::{Priority, Reason, Turn},
+    schedule::{ConversationTurn, Priority, SlotRefusalReason},
     store::{QuotaStore, Used},
     *,
 };
@@ -16,10 +16,10 @@ fn quotas(minute: u32) -> (Quotas, Arc<Model>) {
     (Quotas::new(&catalog), catalog.models[0].clone())
 }
 
-fn ask(seconds: u64) -> Ask {
-    Ask {
+fn ask(seconds: u64) -> SlotRequest {
+    SlotRequest {
         is_spare: false,
-        turn: Turn::Alone,
+        turn: ConversationTurn::Alone,
         tokens: 0,
         priority: Priority::Interactive,
         user: None,
@@ -38,7 +38,7 @@ async fn calls_wait_for_their_turn_and_no_longer_than_they_can() {
     let refused = quotas.enter("p", &model, ask(3)).await.err().unwrap();
     assert_eq!(
         (refused.reason, refused.after.as_secs()),
-        (Reason::Minute, 62)
+        (SlotRefusalReason::Minute, 62)
     );
     assert_eq!(began.elapsed(), Duration::ZERO, "at once");
     let waiting = join_all((0..5).map(|_| quotas.enter("p", &model, ask(100))));
@@ -72,7 +72,7 @@ async fn who_leaves_makes_room() {
 async fn ten_thousand_calls_at_once_leave_nothing_behind() {
     let (quotas, model) = quotas(100);
     let calls = (0..10_000_u64).map(|n| {
-        let ask = Ask {
+        let ask = SlotRequest {
             user: Some(n % 500),
             ..ask(20 + n % 200)
         };
@@ -97,7 +97,7 @@ async fn ten_thousand_calls_at_once_leave_nothing_behind() {
 #[tokio::test]
 async fn a_quota_for_models_that_cost_nothing_is_no_quota_for_others() {
     let (quotas, model) = quotas(1);
-    let limits = Limits {
+    let limits = AccountLimits {
         minute: Some(1),
         day: Some(0),
         tokens: None,
@@ -116,7 +116,7 @@ async fn a_quota_for_models_that_cost_nothing_is_no_quota_for_others() {
         ..(*model).clone()
     };
     let refused = quotas.enter("p", &free, ask(1)).await.err().unwrap();
-    assert_eq!(refused.reason, Reason::Day);
+    assert_eq!(refused.reason, SlotRefusalReason::Day);
 }
 
 /// Two models of an account without a quota; the second costs nothing.
@@ -133,17 +133,23 @@ fn without_quota() -> (Quotas, [Arc<Model>; 2]) {
 #[tokio::test(start_paused = true)]
 async fn an_account_without_a_quota_rests_as_long_as_its_provider_says() {
     let (quotas, [paid, free]) = without_quota();
-    let refusal = async |model: &Model, ask: Ask| {
+    let refusal = async |model: &Model, ask: SlotRequest| {
         let refused = quotas.enter("p", model, ask).await.err();
         refused.map(|it| (it.reason, it.after.as_secs()))
     };
-    let hurried = Ask {
+    let hurried = SlotRequest {
         waits_out_rest: false,
         ..ask(30)
     };
     quotas.rest("p", &paid, Duration::from_secs(40), false);
-    assert_eq!(refusal(&paid, ask(30)).await, Some((Reason::Rest, 40)));
-    assert_eq!(refusal(&free, ask(30)).await, Some((Reason::Rest, 40)));
+    assert_eq!(
+        refusal(&paid, ask(30)).await,
+        Some((SlotRefusalReason::Rest, 40))
+    );
+    assert_eq!(
+        refusal(&free, ask(30)).await,
+        Some((SlotRefusalReason::Rest, 40))
+    );
     assert!(quotas.standing("p").is_none(), "nothing is known of it");
     let told = quotas.allowed("p").into_iter();
     let told: Vec<_> = told.map(|it| (it.model.to_string(), it.rests)).collect();
@@ -151,19 +157,25 @@ async fn an_account_without_a_quota_rests_as_long_as_its_provider_says() {
     assert_eq!(told, [("m".to_owned(), rests), ("n".to_owned(), rests)]);
     assert_eq!(quotas.rests("p", &free), rests);
     tokio::time::advance(Duration::from_secs(20)).await;
-    assert_eq!(refusal(&paid, hurried).await, Some((Reason::Rest, 20)));
+    assert_eq!(
+        refusal(&paid, hurried).await,
+        Some((SlotRefusalReason::Rest, 20))
+    );
     let since = Instant::now();
     assert_eq!(refusal(&paid, ask(30)).await, None);
     assert_eq!(since.elapsed().as_secs(), 20, "it waits");
     // What costs nothing is limited by itself.
     quotas.rest("p", &free, Duration::from_secs(60), false);
-    assert_eq!(refusal(&free, ask(30)).await, Some((Reason::Rest, 60)));
+    assert_eq!(
+        refusal(&free, ask(30)).await,
+        Some((SlotRefusalReason::Rest, 60))
+    );
     assert_eq!(refusal(&paid, hurried).await, None);
 }
 
 /// How long a model rests, in seconds; `None` where it may be asked.
 async fn rest_of(quotas: &Quotas, model: &Model) -> Option<u64> {
-    let hurried = Ask {
+    let hurried = SlotRequest {
         waits_out_rest: false,
         ..ask(30)
     };
@@ -193,7 +205,7 @@ async fn a_short_rest_of_all_does_not_become_as_long_as_one_of_what_costs_nothin
 #[tokio::test(start_paused = true)]
 async fn an_account_rests_also_where_only_the_quota_of_what_costs_nothing_is_known() {
     let (quotas, [paid, free]) = without_quota();
-    let limits = Limits {
+    let limits = AccountLimits {
         minute: Some(20),
         day: Some(50),
         tokens: None,
@@ -245,7 +257,7 @@ async fn a_limit_of_each_model_lets_one_model_rest() {
     let refused = quotas.enter("p", &m, ask(30)).await.err().unwrap();
     assert_eq!(
         (refused.reason, refused.after.as_secs()),
-        (Reason::Rest, 40)
+        (SlotRefusalReason::Rest, 40)
     );
     assert!(quotas.enter("p", &n, ask(30)).await.is_ok());
 }
@@ -312,7 +324,7 @@ impl QuotaStore for Hanging {
 async fn a_new_catalog_waits_for_no_database_and_counts_half_of_the_day_as_used() {
     let (quotas, model) = quotas(20);
     *quotas.keeper.lock() = Some(Keeper::new(Arc::new(Hanging)));
-    quotas.accounts["p"].whole.limit(Limits {
+    quotas.accounts["p"].whole.limit(AccountLimits {
         minute: None,
         day: Some(50),
         tokens: None,
@@ -341,11 +353,11 @@ async fn tokens_of_a_minute_are_told_by_the_catalog_and_kept() {
     let catalog = of("tokens = 1000").unwrap();
     let (quotas, model) = (Quotas::new(&catalog), catalog.models[0].clone());
     assert!(quotas.counts_tokens() && !Quotas::new(&of("minute = 9").unwrap()).counts_tokens());
-    let asking = |tokens| Ask { tokens, ..ask(1) };
+    let asking = |tokens| SlotRequest { tokens, ..ask(1) };
     let (sent, course) = quotas.enter("p", &model, asking(900)).await.unwrap().send();
     drop(sent);
     let refused = quotas.enter("p", &model, asking(200)).await.err().unwrap();
-    assert_eq!(refused.reason, Reason::Tokens);
+    assert_eq!(refused.reason, SlotRefusalReason::Tokens);
     course.took(700);
     assert!(quotas.enter("p", &model, asking(200)).await.is_ok());
     assert_eq!(quotas.standing("p").unwrap().free_tokens, Some(250));

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::Walk;
 use crate::{
     model_router::{
-        RouteError, attempt::Attempt, catalog::Model, next::Failed, quota::schedule::Refused,
-        reasoning_state, trail::End,
+        RouteError, attempt::Attempt, catalog::Model, next::FailedAttempt,
+        quota::schedule::SlotRefusal, reasoning_state, trail::AttemptEnd,
     },
     providers::fault::{Cause, Elsewhere, Fault, FaultKind},
 };
@@ -18,12 +18,12 @@ impl Walk<'_> {
         if let Some(model) = self.route.models.get(self.position) {
             self.call
                 .trail
-                .add(model, End::Failed(fault.clone()), self.queued);
+                .add(model, AttemptEnd::Failed(fault.clone()), self.queued);
         }
         if let (Cause::AccountLimit, Some(after), Some(key)) =
             (fault.cause, fault.retry_after, &self.key)
         {
-            let (quotas, model) = (&self.fleet.quotas, attempt.model());
+            let (quotas, model) = (&self.in_use.quotas, attempt.model());
             quotas.rest(&key.account, model, after, fault.is_models);
         }
         self.hear();
@@ -44,7 +44,7 @@ impl Walk<'_> {
             drop(self.refused.take());
             attempt.fail(fault);
         }
-        self.failed.push(Failed {
+        self.failed.push(FailedAttempt {
             position: self.position,
             kind: fault.kind,
             cause: fault.cause,
@@ -59,14 +59,14 @@ impl Walk<'_> {
             && let Some(model) = self.route.models.get(self.position)
             && let Some((told, at)) = key.api.take_allowance(&model.id)
         {
-            let quotas = &self.fleet.quotas;
+            let quotas = &self.in_use.quotas;
             quotas.allow(&key.account, model, &told, at, self.tokens);
         }
     }
 
     /// Whether the same model is to be asked once more, with another key.
     fn change_key(&mut self, attempt: &Attempt, fault: &Fault) -> bool {
-        let client = self.fleet.clients.get(attempt.provider());
+        let client = self.in_use.clients.get(attempt.provider());
         match (client, &self.key) {
             (Some(client), Some(key)) => client.keys.refused(key, fault, &mut self.tried),
             _ => false,
@@ -93,7 +93,9 @@ impl Walk<'_> {
     pub(in crate::model_router) fn answered(&mut self) {
         if let Some(model) = self.route.models.get(self.position) {
             self.router.watch.answered(&model.name);
-            self.call.trail.add(model, End::Answered, self.queued);
+            self.call
+                .trail
+                .add(model, AttemptEnd::Answered, self.queued);
         }
         self.hear();
         if let Some(refused) = self.refused.take() {
@@ -131,7 +133,7 @@ impl Walk<'_> {
             let after = until.saturating_duration_since(Instant::now());
             return RouteError::OverQuota {
                 provider: provider.clone(),
-                refused: Refused {
+                refused: SlotRefusal {
                     after: after.max(Duration::from_secs(1)),
                     reason: *reason,
                 },

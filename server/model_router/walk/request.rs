@@ -6,10 +6,10 @@ use serde_json::{Value, value::RawValue};
 
 use super::{Asks, Walk};
 use crate::{
-    model_router::{Call, catalog::Model, quota::schedule::Turn},
+    model_router::{Call, catalog::Model, quota::schedule::ConversationTurn},
     providers::{
         ChatRequest, Reading, estimate,
-        instructions::{self, Place},
+        instructions::{self, InstructionPlace},
         roles,
     },
 };
@@ -19,17 +19,17 @@ const USUAL_ANSWER: u64 = 1_024;
 
 /// How a call belongs to a conversation with tools: its last message is what a tool said, or it offers tools
 /// and is the first of as many requests as the caller, or `usual`, says.
-pub(super) fn turn(call: &Call, usual: impl FnOnce() -> Option<u32>) -> Turn {
+pub(super) fn turn(call: &Call, usual: impl FnOnce() -> Option<u32>) -> ConversationTurn {
     if !call.request.offers_tools() {
-        return Turn::Alone;
+        return ConversationTurn::Alone;
     }
     if call.request.ends_with_tool() {
-        return Turn::GoesOn;
+        return ConversationTurn::GoesOn;
     }
     call.urgency
         .calls
         .or_else(usual)
-        .map_or(Turn::Alone, Turn::Begins)
+        .map_or(ConversationTurn::Alone, ConversationTurn::Begins)
 }
 
 /// Fields in which OpenRouter and other gateways are told further models.
@@ -82,7 +82,7 @@ fn take_turns(request: &mut ChatRequest) {
 impl Walk<'_> {
     /// Tokens that this model may take for it, about; 0 where nobody counts them.
     pub(super) fn tokens_of(&mut self, model: &Model) -> u32 {
-        if !self.fleet.quotas.counts_tokens() {
+        if !self.in_use.quotas.counts_tokens() {
             return 0;
         }
         let read = *self.prompt_tokens.get_or_insert_with(|| {
@@ -131,7 +131,7 @@ impl Walk<'_> {
         request.rest.clone_from(&self.rest);
         keep_to_model(request);
         if let Some(prompt) = prompt {
-            instructions::tell(request, &prompt, Place::First);
+            instructions::tell(request, &prompt, InstructionPlace::First);
         }
         if model.strict_roles {
             take_turns(request);
@@ -141,7 +141,7 @@ impl Walk<'_> {
         {
             bundle.complete(request);
         }
-        let catalog = self.fleet.catalog.clone();
+        let catalog = self.in_use.catalog.clone();
         if let Some(provider) = catalog.provider(&model.provider) {
             self.route.privacy.apply(provider, request);
             if provider.limits_by_new_name {

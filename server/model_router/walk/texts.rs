@@ -5,7 +5,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     _core::assignment::Subject,
     model_router::{Call, Route, attempt::now_ms},
-    providers::{Completion, Delta, Message, masking::Vault},
+    providers::{ChatMessage, Completion, Delta, masking::Vault},
     recording::texts::{CallTexts, Note, PromptMessage},
 };
 
@@ -46,7 +46,7 @@ fn as_it_came(message: &RawValue) -> PromptMessage {
     )
 }
 
-fn said(message: &Message) -> PromptMessage {
+fn said(message: &ChatMessage) -> PromptMessage {
     let mut text = match &message.content {
         Value::String(text) => text.clone(),
         Value::Array(parts) => parts.iter().map(part).collect::<Vec<_>>().join("\n"),

@@ -31,9 +31,9 @@ fn at() -> DateTime<Utc> {
     "2026-11-29T12:00:00Z".parse().unwrap()
 }
 
-fn found(watch: &Watch, model: &str) -> Vec<Finding> {
+fn found(watch: &ModelWatch, model: &str) -> Vec<ModelFinding> {
     let watched = watch.of(model).unwrap();
-    Finding::ALL
+    ModelFinding::ALL
         .into_iter()
         .filter(|it| watched.has(*it))
         .collect()
@@ -41,7 +41,7 @@ fn found(watch: &Watch, model: &str) -> Vec<Finding> {
 
 #[test]
 fn what_differs_from_the_catalog_is_found_and_said() {
-    let (catalog, watch) = (catalog(), Watch::default());
+    let (catalog, watch) = (catalog(), ModelWatch::default());
     let day = |day: &str| Some(day.parse().unwrap());
     let told = [
         Listed {
@@ -66,11 +66,14 @@ fn what_differs_from_the_catalog_is_found_and_said() {
         },
     ];
     watch.listed(&catalog, "p", &told, at());
-    assert_eq!(found(&watch, "free"), [Finding::Repriced, Finding::Smaller]);
+    assert_eq!(
+        found(&watch, "free"),
+        [ModelFinding::Repriced, ModelFinding::Smaller]
+    );
     assert_eq!(found(&watch, "paid"), [], "a day that is far off is none");
     assert_eq!(
         found(&watch, "unknown"),
-        [Finding::Retiring],
+        [ModelFinding::Retiring],
         "nobody said what it costs"
     );
     let words = |model, finding| {
@@ -78,35 +81,35 @@ fn what_differs_from_the_catalog_is_found_and_said() {
         watched.words(finding, catalog.model(model).unwrap())
     };
     assert_eq!(
-        words("free", Finding::Repriced),
+        words("free", ModelFinding::Repriced),
         "`free` (f) costs 0.1 and 0.2 US dollars per million tokens, and the catalog says 0 and 0"
     );
     assert_eq!(
-        words("kept", Finding::Repriced),
+        words("kept", ModelFinding::Repriced),
         "`kept` (k) costs 1 and 2 US dollars per million tokens, and the catalog says 1 and 2; for what it had \
          kept 0.25, and the catalog says 0.1"
     );
     assert_eq!(
-        words("free", Finding::Smaller),
+        words("free", ModelFinding::Smaller),
         "`free` (f) takes 4096 tokens, and the catalog says 8192"
     );
     assert_eq!(
-        words("unknown", Finding::Retiring),
+        words("unknown", ModelFinding::Retiring),
         "`unknown` (u) ends on 2026-12-05"
     );
 }
 
 #[test]
 fn a_model_is_gone_when_it_is_neither_listed_nor_answers_and_comes_back_by_either() {
-    let (catalog, watch) = (catalog(), Watch::default());
+    let (catalog, watch) = (catalog(), ModelWatch::default());
     let name: Arc<str> = "free".into();
     let is_gone = || watch.gone().contains("free");
     watch.refused(&name);
     assert!(!is_gone(), "its list was not seen");
     watch.listed(&catalog, "p", &[listed("d")], at());
-    assert!(is_gone() && found(&watch, "free") == [Finding::Gone]);
+    assert!(is_gone() && found(&watch, "free") == [ModelFinding::Gone]);
     watch.answered("free");
-    assert!(!is_gone() && found(&watch, "free") == [Finding::Missing]);
+    assert!(!is_gone() && found(&watch, "free") == [ModelFinding::Missing]);
     watch.refused(&name);
     assert!(is_gone());
     watch.listed(&catalog, "p", &[listed("f")], at());
@@ -120,7 +123,7 @@ fn a_model_is_gone_when_it_is_neither_listed_nor_answers_and_comes_back_by_eithe
 
 #[tokio::test(start_paused = true)]
 async fn a_model_that_is_listed_and_refused_again_and_again_is_gone_until_it_answers() {
-    let (catalog, watch) = (catalog(), Watch::default());
+    let (catalog, watch) = (catalog(), ModelWatch::default());
     let name: Arc<str> = "free".into();
     let is_gone = || watch.gone().contains("free");
     let list = || watch.listed(&catalog, "p", &[listed("f")], at());
@@ -141,7 +144,7 @@ async fn a_model_that_is_listed_and_refused_again_and_again_is_gone_until_it_ans
     refused_after(5).await;
     assert!(!is_gone());
     refused_after(5).await;
-    assert!(is_gone() && found(&watch, "free") == [Finding::Gone]);
+    assert!(is_gone() && found(&watch, "free") == [ModelFinding::Gone]);
     assert_eq!(*watch.refusing(), [name]);
     tokio::time::advance(Duration::from_secs(3_600)).await;
     list();
@@ -152,7 +155,7 @@ async fn a_model_that_is_listed_and_refused_again_and_again_is_gone_until_it_ans
 
 #[test]
 fn a_model_that_another_catalog_has_elsewhere_is_not_gone_there() {
-    let (catalog, watch) = (catalog(), Watch::default());
+    let (catalog, watch) = (catalog(), ModelWatch::default());
     watch.refused(&"free".into());
     watch.refused(&"paid".into());
     watch.listed(&catalog, "p", &[], at());

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::{FaultKind, said::Said};
+use super::{FaultKind, said::ErrorContents};
 
 macro_rules! causes {
     ($($(#[$doc:meta])* $variant:ident $name:literal;)*) => {
@@ -114,7 +114,7 @@ impl Cause {
         kind: FaultKind,
         status: Option<u16>,
         body: Option<&Value>,
-        said: &Said,
+        said: &ErrorContents,
     ) -> Self {
         let named = |names: &[&str]| {
             let mut own = said.names.iter();
@@ -238,7 +238,7 @@ const STATE: &[&str] = &[
 const UNREADABLE: &[&str] = &["json_validate_failed", "tool_use_failed"];
 
 /// Whether a rate is our account's: it is counted by account, or nobody behind the provider is named.
-fn is_accounts_rate(said: &Said) -> bool {
+fn is_accounts_rate(said: &ErrorContents) -> bool {
     const NAMES: &[&str] = &[
         "rate_limit_exceeded",
         "resource_exhausted",
@@ -269,7 +269,7 @@ fn is_accounts_rate(said: &Said) -> bool {
 }
 
 /// Whether each model has such a limit of its own: OpenAI and Groq name the model, Google the kind of its quota.
-pub(super) fn is_models_own(body: Option<&Value>, said: &Said) -> bool {
+pub(super) fn is_models_own(body: Option<&Value>, said: &ErrorContents) -> bool {
     let names_it = |text: &str| {
         let of = text.split_once("rate limit reached for ");
         of.is_some_and(|(_, rest)| rest.contains(" in organization "))
@@ -280,7 +280,7 @@ pub(super) fn is_models_own(body: Option<&Value>, said: &Said) -> bool {
 }
 
 /// Whether a 404 comes from something that is no such server: a page, nothing, or a bare "not found".
-fn is_no_model(body: Option<&Value>, said: &Said) -> bool {
+fn is_no_model(body: Option<&Value>, said: &ErrorContents) -> bool {
     body.is_none()
         || said
             .texts

@@ -16,7 +16,7 @@ const MAX_WORDS: usize = 64;
 
 /// A text of an error.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Word {
+pub(super) struct ErrorText {
     /// In lower case, on one line, without quotes; `_` and `-` are spaces.
     pub(super) text: String,
     /// Whether a provider behind the one that we call said it: it does not speak of our account.
@@ -25,18 +25,18 @@ pub(super) struct Word {
 
 /// Everything that an error says.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct ErrorContents {
     /// Names for programs, such as `context_length_exceeded`; as they are, in lower case.
-    pub(super) names: Vec<Word>,
+    pub(super) names: Vec<ErrorText>,
     /// Texts for people.
-    pub(super) texts: Vec<Word>,
+    pub(super) texts: Vec<ErrorText>,
     /// The first number that is a status.
     pub(super) status: Option<u16>,
     /// The first text as it was written.
     pub(super) message: String,
 }
 
-impl Said {
+impl ErrorContents {
     /// What a body, or the error inside one, says.
     pub(super) fn by(body: &Value) -> Self {
         let mut said = Self::default();
@@ -98,7 +98,7 @@ impl Said {
 
     fn add_name(&mut self, name: &str, is_relayed: bool) {
         if self.names.len() < MAX_WORDS && name.len() < 200 {
-            self.names.push(Word {
+            self.names.push(ErrorText {
                 text: name.to_ascii_lowercase().replace('-', "_"),
                 is_relayed,
             });
@@ -116,12 +116,12 @@ impl Said {
         }
         if self.texts.len() < MAX_WORDS {
             let text = plain(text);
-            self.texts.push(Word { text, is_relayed });
+            self.texts.push(ErrorText { text, is_relayed });
         }
     }
 }
 
-/// As [`Word::text`] has it.
+/// As [`ErrorText::text`] has it.
 fn plain(text: &str) -> String {
     let mut plain = String::new();
     for character in text.chars().take(MAX_TEXT) {

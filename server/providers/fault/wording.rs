@@ -15,7 +15,7 @@ use self::{
 };
 use super::{
     FaultKind, numbers,
-    said::{Said, Word},
+    said::{ErrorContents, ErrorText},
 };
 
 /// A sentence of this kind holds one of each list of `has`, and none of `lacks`.
@@ -26,7 +26,11 @@ struct Rule {
 }
 
 /// What the words add to a kind that the status or a name told; `None` where that is nothing.
-pub(super) fn refine(kind: FaultKind, status: Option<u16>, said: &Said) -> Option<FaultKind> {
+pub(super) fn refine(
+    kind: FaultKind,
+    status: Option<u16>,
+    said: &ErrorContents,
+) -> Option<FaultKind> {
     let is_client = matches!(kind, FaultKind::BadRequest | FaultKind::Refused);
     let own = || said.texts.iter().filter(|word| !word.is_relayed);
     let account = || own().find_map(|word| first(ACCOUNT, word));
@@ -69,13 +73,13 @@ pub(super) fn refine(kind: FaultKind, status: Option<u16>, said: &Said) -> Optio
         .find_map(|word| first(MISSING, word))
 }
 
-fn first(rules: &[Rule], word: &Word) -> Option<FaultKind> {
+fn first(rules: &[Rule], word: &ErrorText) -> Option<FaultKind> {
     let rule = rules.iter().find(|rule| rule.fits(word))?;
     Some(rule.kind)
 }
 
 impl Rule {
-    fn fits(&self, word: &Word) -> bool {
+    fn fits(&self, word: &ErrorText) -> bool {
         let says = |list: &[&str]| list.iter().any(|part| word.text.contains(part));
         self.has.iter().all(|list| says(list)) && !says(self.lacks)
     }

@@ -16,7 +16,7 @@ const MOST_DIGITS: usize = 7;
 
 /// What a text begins with.
 #[derive(Debug, PartialEq)]
-pub(super) enum Read<'a> {
+pub(super) enum PlaceholderAhead<'a> {
     /// A placeholder.
     Placeholder {
         kind: Kind,
@@ -150,11 +150,17 @@ fn after_hyphen(text: &str) -> Result<Option<&str>, Over> {
 }
 
 /// What a text begins with. `is_end` says that nothing follows it.
-pub(super) fn read<'a>(text: &'a str, tag: &str, is_end: bool) -> Read<'a> {
-    let partial = || if is_end { Read::Other } else { Read::Partial };
+pub(super) fn read<'a>(text: &'a str, tag: &str, is_end: bool) -> PlaceholderAhead<'a> {
+    let partial = || {
+        if is_end {
+            PlaceholderAhead::Other
+        } else {
+            PlaceholderAhead::Partial
+        }
+    };
     let head = match head(text) {
         Ok(Some(head)) => head,
-        Ok(None) => return Read::Other,
+        Ok(None) => return PlaceholderAhead::Other,
         Err(Over) => return partial(),
     };
     let Head {
@@ -172,13 +178,13 @@ pub(super) fn read<'a>(text: &'a str, tag: &str, is_end: bool) -> Read<'a> {
         return if same == rest.len() {
             partial()
         } else {
-            Read::Other
+            PlaceholderAhead::Other
         };
     }
     let rest = rest.get(tag.len()..).unwrap_or_default();
     let is_over = rest.is_empty() || rest == "\\";
     if is_open && is_over && !is_end {
-        return Read::Partial;
+        return PlaceholderAhead::Partial;
     }
     let close = rest.strip_prefix("\\]").or_else(|| rest.strip_prefix(']'));
     let close = close.filter(|_| is_open);
@@ -190,7 +196,7 @@ pub(super) fn read<'a>(text: &'a str, tag: &str, is_end: bool) -> Read<'a> {
         _ => "",
     };
     let length = text.len() - close.unwrap_or(rest).len();
-    Read::Placeholder {
+    PlaceholderAhead::Placeholder {
         kind,
         number,
         lead,
@@ -202,8 +208,8 @@ pub(super) fn read<'a>(text: &'a str, tag: &str, is_end: bool) -> Read<'a> {
 mod tests {
     use super::*;
 
-    fn email(lead: &'static str, length: usize) -> Read<'static> {
-        Read::Placeholder {
+    fn email(lead: &'static str, length: usize) -> PlaceholderAhead<'static> {
+        PlaceholderAhead::Placeholder {
             kind: Kind::Email,
             number: 12,
             lead,
@@ -223,19 +229,19 @@ mod tests {
             ("\\[EMAIL-12-qx7]", email("\\", 15)),
             ("[EMAIL\u{2011}12\u{2011}qx7]", email("", 18)),
             ("[EMAIL 12 qx7]", email("", 14)),
-            ("[EMAIL-12-qx8]", Read::Other),
-            ("[EMAIL-qx7]", Read::Other),
-            ("[EMAIL-12345678-qx7]", Read::Other),
-            ("[MAIL-12-qx7]", Read::Other),
-            ("e", Read::Partial),
-            ("\\", Read::Partial),
-            ("[EMAIL-12-qx7", Read::Partial),
-            ("[EMAIL-12-qx7\\", Read::Partial),
+            ("[EMAIL-12-qx8]", PlaceholderAhead::Other),
+            ("[EMAIL-qx7]", PlaceholderAhead::Other),
+            ("[EMAIL-12345678-qx7]", PlaceholderAhead::Other),
+            ("[MAIL-12-qx7]", PlaceholderAhead::Other),
+            ("e", PlaceholderAhead::Partial),
+            ("\\", PlaceholderAhead::Partial),
+            ("[EMAIL-12-qx7", PlaceholderAhead::Partial),
+            ("[EMAIL-12-qx7\\", PlaceholderAhead::Partial),
         ] {
             assert_eq!(read(text, "qx7", false), wanted, "{text}");
         }
         assert_eq!(read("[EMAIL-12-qx7", "qx7", true), email("[", 13));
-        assert_eq!(read("[EMAIL-12-q", "qx7", true), Read::Other);
+        assert_eq!(read("[EMAIL-12-q", "qx7", true), PlaceholderAhead::Other);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{answer::Answer, *};
-use crate::providers::{Delta, Message, RawObject};
+use crate::providers::{ChatMessage, Delta, RawObject};
 
 fn passing_on(body: &Value) -> ChatRequest {
     ChatRequest::passing_on(RawObject::parse(body.to_string().as_bytes()).unwrap())
@@ -125,7 +125,7 @@ fn nothing_to_mask_is_no_other_request() {
         assert!(mask(&mut request, kinds).is_none());
         assert_eq!(sent(&request), body);
     }
-    let mut chat = ChatRequest::new(vec![Message::text("user", "anna@firma.dk")]);
+    let mut chat = ChatRequest::new(vec![ChatMessage::text("user", "anna@firma.dk")]);
     assert!(mask(&mut chat, &Kind::ALL).is_some());
     assert_eq!(chat.messages.len(), 2);
     assert_eq!(chat.messages[0].content, NOTE);

@@ -12,7 +12,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use crate::{
     _core::patience::Patience,
     providers::{
-        Delta, Held,
+        Delta, ReplyPlace,
         fault::{Cause, Fault, FaultKind},
         stream::Steps,
     },
@@ -110,7 +110,7 @@ pub(super) async fn read(
     response: &mut Response,
     limit: usize,
     large: &Arc<Semaphore>,
-    held: &mut Held,
+    held: &mut ReplyPlace,
 ) -> Result<Vec<u8>, (Vec<u8>, Fault)> {
     let mut body = Vec::new();
     loop {

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::{
-    super::{Message, RawObject},
+    super::{ChatMessage, RawObject},
     *,
 };
 
@@ -23,8 +23,8 @@ fn checks(schema: Option<&str>, language: Language) -> Arc<Checks> {
 
 fn asked(question: &str) -> ChatRequest {
     ChatRequest::new(vec![
-        Message::text("system", "You help."),
-        Message::text("user", question),
+        ChatMessage::text("system", "You help."),
+        ChatMessage::text("user", question),
     ])
 }
 
@@ -204,8 +204,8 @@ fn an_answer_in_the_language_that_was_asked_for_is_no_wrong_one() {
         );
     }
     let request = ChatRequest::new(vec![
-        Message::text("system", "Du svarer altid på engelsk."),
-        Message::text("user", DANISH),
+        ChatMessage::text("system", "Du svarer altid på engelsk."),
+        ChatMessage::text("user", DANISH),
     ]);
     assert_eq!(of_request(&checks, &request, &english), Quality::Good);
 }

@@ -1,10 +1,10 @@
 use serde_json::json;
 
 use super::*;
-use crate::providers::Message;
+use crate::providers::ChatMessage;
 
 fn request() -> ChatRequest {
-    ChatRequest::new(vec![Message::text("user", "hello")])
+    ChatRequest::new(vec![ChatMessage::text("user", "hello")])
 }
 
 fn whole(reply: &Value) -> Result<Completion, Fault> {
@@ -423,7 +423,7 @@ fn each_input_has_a_vector() {
         let asked = crate::providers::RawObject::parse(asked.as_bytes()).unwrap();
         let inputs = ChatRequest::passing_on(asked).inputs();
         let body = json!({ "data": data }).to_string().into_bytes();
-        let told = embeddings(body, inputs, Held::default());
+        let told = embeddings(body, inputs, ReplyPlace::default());
         told.err().map(|fault| (fault.kind, fault.cause))
     };
     let vector = json!({"embedding": [0.5, 1]});

@@ -4,13 +4,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::FaultMode;
-use crate::providers::Message;
+use crate::providers::ChatMessage;
 
 /// What the sandbox reads of a request.
 #[derive(Deserialize)]
-pub(super) struct Asked {
+pub(super) struct SandboxRequest {
     pub(super) model: String,
-    messages: Vec<Message>,
+    messages: Vec<ChatMessage>,
     #[serde(default)]
     pub(super) stream: bool,
     #[serde(default)]
@@ -27,7 +27,7 @@ struct StreamOptions {
     include_usage: Option<bool>,
 }
 
-impl Asked {
+impl SandboxRequest {
     /// The tool that must be called, if one must: the one that is named, else the first.
     fn wanted_tool(&self) -> Option<&str> {
         let choice = self.tool_choice.as_ref()?;
@@ -56,7 +56,7 @@ impl Asked {
 }
 
 /// What would be answered, if all of it arrived.
-pub(super) struct Answer {
+pub(super) struct SandboxAnswer {
     model: String,
     /// A message's fields but for its role.
     message: Map<String, Value>,
@@ -65,9 +65,9 @@ pub(super) struct Answer {
     usage: Option<Value>,
 }
 
-impl Answer {
+impl SandboxAnswer {
     /// The same question always gets the same answer.
-    pub(super) fn to(asked: &Asked, fault: Option<FaultMode>) -> Self {
+    pub(super) fn to(asked: &SandboxRequest, fault: Option<FaultMode>) -> Self {
         let model = format!("sandbox/{}", asked.model);
         let question = asked.question();
         let text =
@@ -222,7 +222,7 @@ pub(super) fn half(text: &str) -> &str {
 }
 
 /// A word counts as a token.
-fn usage(messages: &[Message], answer: &str) -> Value {
+fn usage(messages: &[ChatMessage], answer: &str) -> Value {
     let words = |text: &str| text.split_whitespace().count();
     let prompt: usize = messages
         .iter()

@@ -118,7 +118,7 @@ impl Wanted {
 
 /// What a model was asked, and how that went.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
+pub struct ModelCounts {
     /// Requests that arrived.
     pub requests: u64,
     /// Those that get a whole answer, if they wait for it.
@@ -140,7 +140,7 @@ pub struct Fate {
 
 /// All models, which come into being when they are named.
 #[derive(Debug)]
-pub struct Models {
+pub struct SandboxModels {
     seed: u64,
     usual: Behaviour,
     models: Mutex<HashMap<String, Model>>,
@@ -150,10 +150,10 @@ pub struct Models {
 struct Model {
     behaviour: Behaviour,
     draws: StdRng,
-    counts: Counts,
+    counts: ModelCounts,
 }
 
-impl Models {
+impl SandboxModels {
     /// Models that behave as the plan says.
     pub fn new(plan: &SandboxPlan) -> Self {
         let models = Self {
@@ -182,7 +182,7 @@ impl Models {
     }
 
     /// What was asked so far, by model.
-    pub fn counts(&self) -> BTreeMap<String, Counts> {
+    pub fn counts(&self) -> BTreeMap<String, ModelCounts> {
         let models = self.models.lock();
         let counts = |(name, model): (&String, &Model)| (name.clone(), model.counts.clone());
         models.iter().map(counts).collect()
@@ -212,7 +212,7 @@ impl Models {
         let model = models.entry(name.to_owned()).or_insert_with(|| Model {
             behaviour: self.usual,
             draws: StdRng::seed_from_u64(self.seed_of(name)),
-            counts: Counts::default(),
+            counts: ModelCounts::default(),
         });
         edit(model)
     }
@@ -252,14 +252,14 @@ fn duration(ms: f64) -> Duration {
 mod tests {
     use super::*;
 
-    fn models(text: &str) -> Models {
-        Models::new(&SandboxPlan::parse(text).unwrap())
+    fn models(text: &str) -> SandboxModels {
+        SandboxModels::new(&SandboxPlan::parse(text).unwrap())
     }
 
     #[test]
     fn the_same_seed_gives_the_same_fates_and_models_do_not_fail_in_step() {
         let text = "seed = 7\n[default]\nspread = 0.5\nerror_rate = 0.5";
-        let fates = |models: &Models, name: &str| -> Vec<Fate> {
+        let fates = |models: &SandboxModels, name: &str| -> Vec<Fate> {
             (0..50).map(|_| models.ask(name)).collect()
         };
         let (one, two) = (models(text), models(text));

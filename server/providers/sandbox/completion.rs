@@ -14,9 +14,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    FaultMode, Models,
-    answer::{Answer, Asked},
-    refusal::{Refusal, failure},
+    FaultMode, SandboxModels,
+    answer::{SandboxAnswer, SandboxRequest},
+    refusal::{SandboxRefusal, failure},
     script::Script,
     serve::{Dropped, KeptAlive},
 };
@@ -26,11 +26,11 @@ const HANG: Duration = Duration::from_secs(600);
 
 #[derive(Clone)]
 struct Server {
-    models: Arc<Models>,
+    models: Arc<SandboxModels>,
     stop: CancellationToken,
 }
 
-pub(super) fn routes(models: Arc<Models>, stop: CancellationToken) -> Router {
+pub(super) fn routes(models: Arc<SandboxModels>, stop: CancellationToken) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(complete))
         .route("/v1/models", get(list))
@@ -46,7 +46,7 @@ async fn list() -> Json<Value> {
 async fn complete(
     State(server): State<Server>,
     kept_alive: Option<Extension<KeptAlive>>,
-    body: Result<Json<Asked>, JsonRejection>,
+    body: Result<Json<SandboxRequest>, JsonRejection>,
 ) -> Response {
     let asked = match body {
         Ok(Json(asked)) => asked,
@@ -64,13 +64,13 @@ async fn complete(
             return Extension(Dropped).into_response();
         }
         Some(fault) => {
-            if let Some(refusal) = Refusal::of(fault) {
+            if let Some(refusal) = SandboxRefusal::of(fault) {
                 return refusal.into_response();
             }
         }
         None => {}
     }
-    let answer = Answer::to(&asked, fate.fault);
+    let answer = SandboxAnswer::to(&asked, fate.fault);
     let script = if asked.stream {
         Script::streamed(&answer, fate.fault)
     } else {

@@ -18,9 +18,9 @@ use http::{HeaderMap, StatusCode, header::HOST};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Behaviour, Counts, FaultMode, Models, Wanted};
+use super::{Behaviour, FaultMode, ModelCounts, SandboxModels, Wanted};
 
-pub(super) fn routes(models: Arc<Models>) -> Router {
+pub(super) fn routes(models: Arc<SandboxModels>) -> Router {
     Router::new()
         .route("/control/models/{*name}", get(read).put(write))
         .route("/control/stats", get(stats))
@@ -58,12 +58,15 @@ fn refuse(status: StatusCode, message: impl Into<String>) -> Response {
     (status, Json(body)).into_response()
 }
 
-async fn read(State(models): State<Arc<Models>>, Path(name): Path<String>) -> Json<Behaviour> {
+async fn read(
+    State(models): State<Arc<SandboxModels>>,
+    Path(name): Path<String>,
+) -> Json<Behaviour> {
     Json(models.get(&name))
 }
 
 async fn write(
-    State(models): State<Arc<Models>>,
+    State(models): State<Arc<SandboxModels>>,
     Path(name): Path<String>,
     wanted: Result<Json<Wanted>, JsonRejection>,
 ) -> Response {
@@ -75,10 +78,10 @@ async fn write(
 
 #[derive(Serialize)]
 struct Stats {
-    models: BTreeMap<String, Counts>,
+    models: BTreeMap<String, ModelCounts>,
 }
 
-async fn stats(State(models): State<Arc<Models>>) -> Json<Stats> {
+async fn stats(State(models): State<Arc<SandboxModels>>) -> Json<Stats> {
     Json(Stats {
         models: models.counts(),
     })

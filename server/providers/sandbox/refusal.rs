@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use super::FaultMode;
 
 /// An answer whose status is no success.
-pub(super) struct Refusal {
+pub(super) struct SandboxRefusal {
     status: StatusCode,
     error: Option<Value>,
 }
 
-impl Refusal {
+impl SandboxRefusal {
     /// What a fault says, where it is one of these.
     pub(super) fn of(fault: FaultMode) -> Option<Self> {
         let (status, error) = match fault {
@@ -76,7 +76,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for SandboxRefusal {
     fn into_response(self) -> Response {
         let Self { status, error } = self;
         match error {

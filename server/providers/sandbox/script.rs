@@ -13,7 +13,7 @@ use tokio::{task::yield_now, time::sleep};
 
 use super::{
     FaultMode,
-    answer::{Answer, half},
+    answer::{SandboxAnswer, half},
     refusal::error,
 };
 
@@ -68,7 +68,7 @@ impl Script {
     }
 
     /// An answer that is not streamed.
-    pub(super) fn whole(answer: &Answer, fault: Option<FaultMode>) -> Self {
+    pub(super) fn whole(answer: &SandboxAnswer, fault: Option<FaultMode>) -> Self {
         let mut script = Self::new("application/json");
         let mut body = match fault {
             Some(FaultMode::ErrorIn200) => json!({ "error": failed() }),
@@ -114,7 +114,7 @@ impl Script {
     }
 
     /// A stream of server-sent events.
-    pub(super) fn streamed(answer: &Answer, fault: Option<FaultMode>) -> Self {
+    pub(super) fn streamed(answer: &SandboxAnswer, fault: Option<FaultMode>) -> Self {
         let mut script = Self::new("text/event-stream");
         match fault {
             Some(FaultMode::Page) => return Self::whole(answer, fault),
@@ -181,7 +181,7 @@ impl Script {
         script
     }
 
-    fn words(&mut self, answer: &Answer, deltas: &[Value]) {
+    fn words(&mut self, answer: &SandboxAnswer, deltas: &[Value]) {
         for delta in deltas {
             self.event(&answer.chunk(delta, None));
             self.steps.push(Step::Pause);

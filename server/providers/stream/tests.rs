@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::providers::Message;
+use crate::providers::ChatMessage;
 
 fn run(request: &ChatRequest, deltas: &[Value]) -> (Vec<Delta>, Result<(), FaultKind>) {
     let mut steps = Steps::new(request);
@@ -26,7 +26,7 @@ fn run(request: &ChatRequest, deltas: &[Value]) -> (Vec<Delta>, Result<(), Fault
 }
 
 fn request() -> ChatRequest {
-    ChatRequest::new(vec![Message::text("user", "hello")])
+    ChatRequest::new(vec![ChatMessage::text("user", "hello")])
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::{
     rollout::{
         rollout::{Cap, Command, CommandKind, Rollout},
         status::{State, Status},
-        store::Mark,
+        store::RolloutsMark,
     },
 };
 
@@ -48,7 +48,7 @@ pub struct Lowering {
 /// What a process that follows has read.
 #[derive(Clone, Copy)]
 pub(super) struct Followed {
-    mark: Mark,
+    mark: RolloutsMark,
     /// On the monotonic clock.
     at: Duration,
 }

@@ -17,12 +17,12 @@ const MOST: usize = 20_000;
 
 /// Batches of this process that are stored, in order.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct KeptBatches {
     batches: VecDeque<(Duration, Batch)>,
     events: usize,
 }
 
-impl Kept {
+impl KeptBatches {
     /// Keeps a batch that was stored at this time, on the monotonic clock.
     pub(super) fn add(&mut self, batch: Batch, at: Duration) {
         self.events += batch.events.len();
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn what_was_stored_before_an_outage_outlives_it() {
-        let mut kept = Kept::default();
+        let mut kept = KeptBatches::default();
         kept.add(batch(1, 2), Duration::from_secs(1));
         let after = Duration::from_secs(600);
         assert_eq!(kept.take_after(0, after).len(), 1);
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn what_a_database_lacks_is_given_once_and_the_old_is_forgotten() {
-        let mut kept = Kept::default();
+        let mut kept = KeptBatches::default();
         for number in 1..=40 {
             kept.add(batch(number, 2), Duration::from_secs(number as u64));
         }

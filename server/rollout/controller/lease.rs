@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Controller, Mark, Writer,
-    memory::{self, Own},
+    Controller, RolloutsMark, WriteLease,
+    memory::{self, OwnBatches},
 };
 
 /// How long writes of a process that leads may fail.
@@ -17,7 +17,7 @@ const LEASE: Duration = Duration::from_secs(10);
 impl Controller {
     /// Takes or prolongs the lease. Reads what is stored where that is in doubt. Returns whether this process
     /// may write now.
-    pub(super) async fn take_control(&self, writer: &mut Writer) -> bool {
+    pub(super) async fn take_control(&self, writer: &mut WriteLease) -> bool {
         match self.try_control(writer).await {
             Ok(is_in_control) => is_in_control,
             Err(error) => {
@@ -28,7 +28,7 @@ impl Controller {
     }
 
     /// The same, with why it could not be seen.
-    pub(super) async fn try_control(&self, writer: &mut Writer) -> anyhow::Result<bool> {
+    pub(super) async fn try_control(&self, writer: &mut WriteLease) -> anyhow::Result<bool> {
         let now = self.world.now();
         let is_new = !self.inner.lock().is_numbering;
         if let Some(fence) = &writer.fence {
@@ -89,7 +89,7 @@ impl Controller {
                 Err(error) => return Err(error),
             };
             let mut inner = self.inner.lock();
-            let own = Own {
+            let own = OwnBatches {
                 last_batch,
                 unplaced,
             };
@@ -117,7 +117,7 @@ impl Controller {
 
     /// A process that leads, whose lease the database prolongs and whose writes fail all the same, gives the lease back after
     /// some seconds: another one may be able to write, and this one begins anew from what is stored if none is.
-    pub(super) async fn let_others_try(&self, writer: &mut Writer) {
+    pub(super) async fn let_others_try(&self, writer: &mut WriteLease) {
         let now = self.world.now();
         let Some(fence) = writer.fence.clone().filter(|_| self.store.is_shared()) else {
             return;
@@ -137,7 +137,7 @@ impl Controller {
 
     /// Whether the database is not as this process left it, although nobody else has led: another one has taken
     /// its place, which lacks its last commits.
-    async fn went_back(&self, mark: Option<Mark>) -> anyhow::Result<bool> {
+    async fn went_back(&self, mark: Option<RolloutsMark>) -> anyhow::Result<bool> {
         if !self.store.is_shared() {
             return Ok(false);
         }
@@ -146,7 +146,7 @@ impl Controller {
     }
 }
 
-impl Writer {
+impl WriteLease {
     /// Logs that writes fail, once until they do not.
     pub(super) fn fails(&self, error: &dyn std::fmt::Display) {
         if self.outage.begins() {

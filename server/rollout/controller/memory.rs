@@ -9,7 +9,7 @@ use super::{
     World,
     following::{Followed, Lowering},
     guard::{Guard, Guarded},
-    kept::Kept,
+    kept::KeptBatches,
 };
 use crate::{
     recording::{Batch, Log, Ordered},
@@ -27,7 +27,7 @@ const PAGE: usize = 10_000;
 
 /// The batches of this process that the store has.
 #[derive(Default)]
-pub(super) struct Own {
+pub(super) struct OwnBatches {
     /// The number of the last one.
     pub(super) last_batch: i64,
     /// Those without a place.
@@ -47,7 +47,7 @@ pub(super) struct Memory {
     /// Batches of this process that have no place and may not be stored, while it does not lead; in order.
     pub(super) unsent: VecDeque<Batch>,
     /// Batches of this process that are stored, for a database that goes back; none where it is no other process's.
-    pub(super) kept: Option<Kept>,
+    pub(super) kept: Option<KeptBatches>,
     /// The number of the last batch of this process that is stored.
     pub(super) last_stored: i64,
     /// The last batch of each other writer that has its place, where this process gave it one.
@@ -247,7 +247,7 @@ impl Memory {
     }
 
     /// Gives what is not stored its places anew, behind the end of the log that is stored.
-    fn place_anew(&mut self, head: i64, own: Own, log: &Log, at: Duration) {
+    fn place_anew(&mut self, head: i64, own: OwnBatches, log: &Log, at: Duration) {
         self.step_down();
         self.head = head;
         // They are stored, and so come before the others of this process.
@@ -273,7 +273,7 @@ impl Memory {
     pub(super) fn merge(
         &mut self,
         mut stored: Self,
-        own: Own,
+        own: OwnBatches,
         is_new: bool,
         log: &Log,
         now: Moment,
@@ -407,9 +407,9 @@ mod tests {
             head: 70,
             ..Memory::default()
         };
-        let own = Own {
+        let own = OwnBatches {
             last_batch: 1,
-            ..Own::default()
+            ..OwnBatches::default()
         };
         memory.merge(stored, own, true, &log, world.now(), &world);
         let places = memory
@@ -433,7 +433,14 @@ mod tests {
             head: 5,
             ..Memory::default()
         };
-        memory.merge(stored, Own::default(), false, &log, world.now(), &world);
+        memory.merge(
+            stored,
+            OwnBatches::default(),
+            false,
+            &log,
+            world.now(),
+            &world,
+        );
         assert_eq!((memory.head, memory.last_seq()), (5, 6));
     }
 }

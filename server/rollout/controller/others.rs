@@ -8,7 +8,7 @@
 
 use tokio::time::Instant;
 
-use super::{Controller, Writer, following::LOOK};
+use super::{Controller, WriteLease, following::LOOK};
 use crate::recording::Batch;
 
 impl Controller {
@@ -25,14 +25,14 @@ impl Controller {
     }
 
     /// Gives batches of other processes their places, and folds them; what fails is tried again.
-    pub(super) async fn take_up_others(&self, writer: &Writer) {
+    pub(super) async fn take_up_others(&self, writer: &WriteLease) {
         if let Err(error) = self.read_others(writer).await {
             writer.fails(&error);
         }
     }
 
     /// Reads what other processes stored: into the windows, and where this process leads, into the log.
-    async fn read_others(&self, writer: &Writer) -> anyhow::Result<()> {
+    async fn read_others(&self, writer: &WriteLease) -> anyhow::Result<()> {
         let Some(own) = writer.id.filter(|_| self.store.is_shared()) else {
             return Ok(());
         };
@@ -102,7 +102,7 @@ impl Controller {
 
     /// Stores what was recorded here while another process leads. Returns whether nothing is left of what was there when it
     /// began.
-    pub(super) async fn pass_on(&self, writer: &mut Writer) -> bool {
+    pub(super) async fn pass_on(&self, writer: &mut WriteLease) -> bool {
         match self.try_pass_on(writer).await {
             Ok(is_all) => {
                 if is_all && writer.outage.ends() {
@@ -117,7 +117,7 @@ impl Controller {
         }
     }
 
-    async fn try_pass_on(&self, writer: &mut Writer) -> anyhow::Result<bool> {
+    async fn try_pass_on(&self, writer: &mut WriteLease) -> anyhow::Result<bool> {
         if self.inner.lock().followed.is_none() {
             return Ok(false);
         }
@@ -187,7 +187,7 @@ impl Controller {
     }
 
     /// The same of all that this process has not stored while it leads. Their places, and what was folded, are made anew.
-    pub(super) async fn set_pending_aside(&self, writer: &mut Writer) -> anyhow::Result<()> {
+    pub(super) async fn set_pending_aside(&self, writer: &mut WriteLease) -> anyhow::Result<()> {
         let own: Vec<Batch> = {
             let mut inner = self.inner.lock();
             // What is folded holds events that will not be in the log.

@@ -2,16 +2,16 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Controller, Writer, memory::Memory, prepared::Intent};
+use super::{Controller, WriteLease, memory::Memory, prepared::Intent};
 use crate::{
     _core::{actor::Actor, assignment::Algorithm},
     rollout::{
         audit::capital,
         errors::ControlError,
         evidence::Strata,
-        moves::{Draw, Moves},
+        moves::{Draw, UserMoves},
         plan::Plan,
-        rollout::{Author, Beginning, Command, Rollout, Transition, Turn},
+        rollout::{Author, Beginning, Command, Rollout, Transition, TransitionKind},
         status::{Models, Moment, Status},
         store::CommitError,
         trials::Lacking,
@@ -58,7 +58,7 @@ impl Controller {
         reason: &str,
         actor: &Actor,
         wishes: Wishes,
-    ) -> Result<(Status, Moves), ControlError> {
+    ) -> Result<(Status, UserMoves), ControlError> {
         let plan = self.plan(plan)?;
         let by = Author::new(reason, actor)?;
         self.refuse_now(&mut *self.writer.lock().await, &plan)
@@ -78,7 +78,7 @@ impl Controller {
             algorithm: beginning.algorithm,
             share: beginning.plan.share_of(0),
         };
-        let mut moves = Moves::of(&beginning.plan, draw, &self.plans().known, &self.flags);
+        let mut moves = UserMoves::of(&beginning.plan, draw, &self.plans().known, &self.flags);
         if moves.taken_back > 0.0 && !wishes.take_back {
             return Err(ControlError::TakesBack { moves });
         }
@@ -142,7 +142,8 @@ impl Controller {
             return Ok(None);
         }
         // A rollback waits for nobody, so it goes on above what is being written.
-        let is_writing = |status: &&Status| status.id == command.id && turn != Turn::RollBack;
+        let is_writing =
+            |status: &&Status| status.id == command.id && turn != TransitionKind::RollBack;
         if let Some(status) = inner.writing.as_ref().filter(is_writing) {
             return Err(ControlError::Stale {
                 based_on: command.based_on,
@@ -159,7 +160,7 @@ impl Controller {
     /// Writes a change and brings it into force.
     async fn commit(
         &self,
-        writer: &mut Writer,
+        writer: &mut WriteLease,
         transition: Transition,
         now: Moment,
     ) -> Result<(), ControlError> {
@@ -281,7 +282,7 @@ impl Controller {
     }
 
     /// Refuses a plan that this process may not begin at this moment.
-    async fn refuse_now(&self, writer: &mut Writer, plan: &Plan) -> Result<(), ControlError> {
+    async fn refuse_now(&self, writer: &mut WriteLease, plan: &Plan) -> Result<(), ControlError> {
         if !self.take_control(writer).await {
             return Err(ControlError::NotInControl);
         }

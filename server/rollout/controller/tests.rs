@@ -440,7 +440,7 @@ async fn a_second_process_follows_and_writes_nothing() {
         metrics: other.metrics.clone(),
         log: other.log.clone(),
         library: Library::default(),
-        known: Known::default(),
+        known: KnownNames::default(),
         world: rig.clock.world(),
         holder: "other".into(),
         seen: HashMap::new(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{
-    Change, Controller, Writer,
+    Change, Controller, WriteLease,
     memory::Memory,
     prepared::{Intent, Prepared, Written},
     probe,
@@ -164,7 +164,7 @@ impl Controller {
     /// Writes, and brings into force what waited for it.
     pub(super) async fn write(
         &self,
-        writer: &mut Writer,
+        writer: &mut WriteLease,
         prepared: Prepared,
         now: Moment,
     ) -> Result<(), CommitError> {

@@ -10,8 +10,9 @@ use crate::rollout::view::View;
 
 /// Who moves the rollouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Leader")]
 #[serde(rename_all = "kebab-case")]
-pub enum Leader {
+pub enum WhoLeads {
     /// This process.
     Here,
     /// Another one, whose decisions this one serves.
@@ -30,14 +31,14 @@ impl Controller {
     }
 
     /// Who moves the rollouts, as far as this process knows.
-    pub fn leader(&self) -> Leader {
+    pub fn leader(&self) -> WhoLeads {
         let inner = self.inner.lock();
         match (inner.is_numbering, inner.followed.is_some()) {
             // The store is silent: another process may have taken over.
-            (true, _) if !self.has_lease() => Leader::Nobody,
-            (true, _) => Leader::Here,
-            (false, true) => Leader::Elsewhere,
-            (false, false) => Leader::Nobody,
+            (true, _) if !self.has_lease() => WhoLeads::Nobody,
+            (true, _) => WhoLeads::Here,
+            (false, true) => WhoLeads::Elsewhere,
+            (false, false) => WhoLeads::Nobody,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::{
     _core::{actor::Actor, assignment::Algorithm},
-    rollout::{evidence::Kind, finding::Arm, plan::Known},
+    rollout::{evidence::Kind, finding::Arm, plan::KnownNames},
 };
 
 const STATES: [State; 9] = [
@@ -51,7 +51,7 @@ gate = "manual"
 share = 100
 soak = "1h"
 "#;
-    Plan::parse(text, "p", &Known::default()).expect("a plan")
+    Plan::parse(text, "p", &KnownNames::default()).expect("a plan")
 }
 
 /// Two hours into a stage whose soak is over.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Edition, Evidence,
     limit::Limit,
-    ratio::Counts,
+    ratio::BinCounts,
     stream::{Harm, Stream},
     verdict::{A_TENTH, finite, read_finite},
 };
@@ -56,7 +56,7 @@ pub(super) fn absolute(evidence: &Evidence) -> AbsoluteLimit {
     let limit = evidence.plan.max_error_rate;
     let e = evidence.absolute.value();
     let last_hour = evidence.last_hour.sum();
-    let above = |counts: Counts, arm| Limit::of(limit, counts.requests[arm], counts.errors[arm]);
+    let above = |counts: BinCounts, arm| Limit::of(limit, counts.requests[arm], counts.errors[arm]);
     let mut control_last_hour = above(last_hour, Variant::Control);
     let candidate_last_hour = above(last_hour, Variant::Candidate);
     if evidence.edition >= Edition::Fifth {

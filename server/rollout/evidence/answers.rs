@@ -1,6 +1,6 @@
 //! What evidence has to remember of users' answers, where their quality is judged: 16 bits each.
 //!
-//! Who shares a slot with whom has nothing to do with the arms, as with [`Users`](super::users::Users).
+//! Who shares a slot with whom has nothing to do with the arms, as with [`UserSlots`](super::users::UserSlots).
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -20,9 +20,9 @@ const MOST_ANSWERS: u16 = 0b111_1111;
 
 /// The table of slots; empty where no answers are judged.
 #[derive(Clone, Default, PartialEq)]
-pub(super) struct Answers(Vec<u16>);
+pub(super) struct AnswerSlots(Vec<u16>);
 
-impl Answers {
+impl AnswerSlots {
     /// Nobody has a past.
     pub(super) fn with_slots(slots: usize) -> Self {
         Self(vec![0; slots])
@@ -78,7 +78,7 @@ impl Asker<'_> {
     }
 
     /// Whether an earlier answer to a user with a past had a flaw, and takes note of this one now and then, as
-    /// [`User::earlier`](super::users::User::earlier) does; this one is counted.
+    /// [`UserSlot::earlier`](super::users::UserSlot::earlier) does; this one is counted.
     pub(super) fn earlier(&mut self, is_flawed: bool) -> Option<bool> {
         let slot = self.0.as_deref_mut()?;
         let number = *slot >> NUMBER_SHIFT & MOST_ANSWERS;
@@ -121,13 +121,13 @@ impl Asker<'_> {
     }
 }
 
-impl std::fmt::Debug for Answers {
+impl std::fmt::Debug for AnswerSlots {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} slots", self.0.len())
     }
 }
 
-impl Serialize for Answers {
+impl Serialize for AnswerSlots {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let bytes = self.0.iter().flat_map(|slot| slot.to_le_bytes());
         BASE64
@@ -136,7 +136,7 @@ impl Serialize for Answers {
     }
 }
 
-impl<'de> Deserialize<'de> for Answers {
+impl<'de> Deserialize<'de> for AnswerSlots {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
         let bytes = BASE64.decode(text.as_bytes()).map_err(D::Error::custom)?;

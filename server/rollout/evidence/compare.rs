@@ -5,10 +5,10 @@
 
 use super::{
     Edition, Evidence, Observation, classes,
-    ratio::Counts,
+    ratio::BinCounts,
     stream::{Bin, Harm, One},
     timed::Time,
-    users::Look,
+    users::FirstLook,
 };
 use crate::_core::{assignment::Variant, units::Percent};
 
@@ -33,7 +33,7 @@ impl Evidence {
         let totals = &mut self.totals[arm];
         totals.requests += 1;
         totals.errors += u64::from(is_error);
-        totals.timeouts += u64::from(observation.end == super::End::TimedOut);
+        totals.timeouts += u64::from(observation.end == super::RequestEnd::TimedOut);
         if is_new {
             totals.users += 1;
             self.sample_ratio.attribute_one(arm, share.get() / 100.0);
@@ -52,7 +52,7 @@ impl Evidence {
             if let (Some(outages), Variant::Control, true) = (&mut self.outages, arm, is_error)
                 && self.edition >= Edition::Ninth
             {
-                let Counts { requests, errors } = self.last_hour.newest_slot();
+                let BinCounts { requests, errors } = self.last_hour.newest_slot();
                 let limit = self.plan.max_error_rate;
                 outages.see_control(self.clock_ms, limit, requests.control, errors.control);
             }
@@ -84,9 +84,9 @@ impl Evidence {
             }
             _ => {
                 stratum = 0;
-                let last = user.last_look(Look::Error);
+                let last = user.last_look(FirstLook::Error);
                 if is_error && let Some((share, look)) = self.looks.look(last, arm, self.share) {
-                    user.look(Look::Error, look);
+                    user.look(FirstLook::Error, look);
                     self.streams.attribute(Harm::Error, arm, share);
                     self.crash.attribute_one(arm, share);
                     has_moved = true;
@@ -206,11 +206,11 @@ impl Evidence {
             return false;
         }
         let mut user = self.users.of(observation.subject);
-        let last = user.last_look(Look::Latency);
+        let last = user.last_look(FirstLook::Latency);
         let Some((share, look)) = self.looks.look(last, arm, self.share) else {
             return false;
         };
-        user.look(Look::Latency, look);
+        user.look(FirstLook::Latency, look);
         for (harm, is_slow) in Harm::SLOW.into_iter().zip(slow) {
             if is_slow == Some(true) {
                 self.streams.attribute(harm, arm, share);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::arms::PerArm,
-    ratio::{Counts, FREQUENT, log_draws},
+    ratio::{BinCounts, FREQUENT, log_draws},
     verdict::Metric,
 };
 use crate::_core::assignment::Variant;
@@ -117,7 +117,7 @@ impl Default for Likelihood {
 
 impl Likelihood {
     /// Adds a bin; one without events or with an empty arm says nothing.
-    pub(super) fn add(&mut self, bin: Counts, weight: f64) {
+    pub(super) fn add(&mut self, bin: BinCounts, weight: f64) {
         let PerArm { control, candidate } = bin.requests.map(u64::from);
         let PerArm {
             control: x0,
@@ -327,7 +327,7 @@ mod tests {
         ) {
             let mut likelihood = Likelihood::default();
             for (control, candidate, x0, x1, weight) in bins {
-                let bin = Counts {
+                let bin = BinCounts {
                     requests: [control, candidate].into(),
                     errors: [x0.min(control), x1.min(candidate)].into(),
                 };

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     mixture::{MOST, Mixture, Restarts},
-    ratio::{Counts, steps},
+    ratio::{BinCounts, steps},
 };
 use crate::_core::assignment::Variant;
 
@@ -82,8 +82,8 @@ impl Limit {
     }
 }
 
-fn sum<'a>(slots: impl IntoIterator<Item = &'a Counts>) -> Counts {
-    let mut sum = Counts::default();
+fn sum<'a>(slots: impl IntoIterator<Item = &'a BinCounts>) -> BinCounts {
+    let mut sum = BinCounts::default();
     for slot in slots {
         for arm in [Variant::Control, Variant::Candidate] {
             sum.requests[arm] = sum.requests[arm].saturating_add(slot.requests[arm]);
@@ -98,7 +98,7 @@ fn sum<'a>(slots: impl IntoIterator<Item = &'a Counts>) -> Counts {
 pub(super) struct LastHour {
     /// The number of the newest slot since 1970.
     newest: i64,
-    slots: [Counts; 12],
+    slots: [BinCounts; 12],
 }
 
 impl LastHour {
@@ -116,7 +116,7 @@ impl LastHour {
         }
     }
 
-    fn slot(&mut self, number: i64) -> Option<&mut Counts> {
+    fn slot(&mut self, number: i64) -> Option<&mut BinCounts> {
         let index = number.rem_euclid(12);
         self.slots.get_mut(usize::try_from(index).ok()?)
     }
@@ -127,31 +127,31 @@ impl LastHour {
         for number in (self.newest.saturating_add(1)..=now).take(12) {
             // After twelve slots nothing is left, whichever they are.
             if let Some(slot) = self.slot(number) {
-                *slot = Counts::default();
+                *slot = BinCounts::default();
             }
         }
         self.newest = self.newest.max(now);
     }
 
     pub(super) fn count(&mut self, arm: Variant, is_error: bool) {
-        if let Some(Counts { requests, errors }) = self.slot(self.newest) {
+        if let Some(BinCounts { requests, errors }) = self.slot(self.newest) {
             requests[arm] = requests[arm].saturating_add(1);
             errors[arm] = errors[arm].saturating_add(u32::from(is_error));
         }
     }
 
     /// All of it.
-    pub(super) fn sum(&self) -> Counts {
+    pub(super) fn sum(&self) -> BinCounts {
         sum(&self.slots)
     }
 
     /// The newest slot, of five minutes at most.
-    pub(super) fn newest_slot(&self) -> Counts {
+    pub(super) fn newest_slot(&self) -> BinCounts {
         self.without(|number| number != self.newest)
     }
 
     /// The five to ten minutes that end now.
-    pub(super) fn newest(&self) -> Counts {
+    pub(super) fn newest(&self) -> BinCounts {
         let slots = [self.newest, self.newest.saturating_sub(1)].map(|number| {
             let index = usize::try_from(number.rem_euclid(12)).unwrap_or_default();
             self.slots.get(index).copied().unwrap_or_default()
@@ -161,15 +161,16 @@ impl LastHour {
 
     /// All of it but the five minutes in which control was above the limit as well, by this evidence: an outage of
     /// both sides blames neither.
-    pub(super) fn without_common(&self, limit: f64, failing: f64) -> Counts {
-        let is_common =
-            |slot: &Counts| Limit::of(limit, slot.requests.control, slot.errors.control) >= failing;
+    pub(super) fn without_common(&self, limit: f64, failing: f64) -> BinCounts {
+        let is_common = |slot: &BinCounts| {
+            Limit::of(limit, slot.requests.control, slot.errors.control) >= failing
+        };
         let slots = self.slots.iter().filter(|slot| !is_common(slot));
         sum(slots)
     }
 
     /// All of it but these slots.
-    pub(super) fn without(&self, is_left_out: impl Fn(i64) -> bool) -> Counts {
+    pub(super) fn without(&self, is_left_out: impl Fn(i64) -> bool) -> BinCounts {
         let numbers = (0..).map(|ago| self.newest - ago).take(self.slots.len());
         let kept = numbers.filter(|number| !is_left_out(*number));
         sum(kept.filter_map(|number| {

@@ -19,7 +19,7 @@ pub struct Observation {
     /// Its arm.
     pub variant: Variant,
     /// How it ended.
-    pub end: End,
+    pub end: RequestEnd,
     /// To the end of the attempt, or to when it was given up or looked at.
     pub latency_ms: f64,
     /// Until the first words of a streamed answer were there, in milliseconds
@@ -42,10 +42,10 @@ impl Observation {
 
     /// This request as an edition judges it: who left a stream after its first words was answered.
     pub(in crate::rollout) fn judged_by(&self, edition: Edition) -> Self {
-        let is_left = self.end == End::Unknown && self.first_words_ms.is_some();
+        let is_left = self.end == RequestEnd::Unknown && self.first_words_ms.is_some();
         let mut judged = *self;
         if is_left && edition >= Edition::Eighth {
-            judged.end = End::Answered;
+            judged.end = RequestEnd::Answered;
         }
         judged
     }
@@ -53,7 +53,7 @@ impl Observation {
     /// This request while it was still open, after so many milliseconds.
     pub fn while_open(&self, latency_ms: f64) -> Self {
         Self {
-            end: End::Unknown,
+            end: RequestEnd::Unknown,
             latency_ms,
             first_words_ms: None,
             ..*self
@@ -63,14 +63,14 @@ impl Observation {
     /// The time that an edition judges. A request without an answer does not tell which of the two its time would
     /// have been: it is taken for what most are, `usual`.
     pub(super) fn time(&self, edition: Edition, usual: Timed) -> Time {
-        let is_late = self.end == End::TimedOut;
+        let is_late = self.end == RequestEnd::TimedOut;
         let until = |of, ms, is_over| Time {
             of,
             ms,
             is_over,
             is_late,
         };
-        let is_over = self.end != End::Unknown;
+        let is_over = self.end != RequestEnd::Unknown;
         match self.first_words_ms {
             _ if edition < Edition::Sixth => until(Timed::Whole, self.latency_ms, is_over),
             // Who goes away after them knows how long they took.
@@ -84,7 +84,7 @@ impl Observation {
 /// How a request ended, as far as its model has to answer for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum End {
+pub enum RequestEnd {
     /// With an answer.
     Answered,
     /// The model or its provider failed, as they do in an outage, which may be one of both arms.
@@ -100,7 +100,7 @@ pub enum End {
     Unknown,
 }
 
-impl End {
+impl RequestEnd {
     /// Whether the model gave an answer, be it one that says no.
     pub(super) const fn is_answered(self) -> bool {
         matches!(self, Self::Answered | Self::Uncounted(Kind::RefusedAnswer))

@@ -1,7 +1,7 @@
 //! Whether a breach of the candidate looks like an outage, which may end, and what is known of earlier ones.
 //!
 //! A candidate that was well and does not answer just now may answer again in a minute. One that fails more often than
-//! control for hours will not. So an outage is a *change*: of the candidate's last six first attempts ([`Recent`]) so many were
+//! control for hours will not. So an outage is a *change*: of the candidate's last six first attempts ([`RecentAttempts`]) so many were
 //! lost as hardly ever would be by what it lost of the forty before ([`Usual`]). What comes and goes, or fails in most requests
 //! only, is one as well, and a candidate that always fails as often hardly ever has one.
 //!
@@ -23,7 +23,7 @@ mod usual;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::recent::Recent;
+pub(super) use self::recent::RecentAttempts;
 use self::usual::Usual;
 use super::{
     Edition,
@@ -55,7 +55,7 @@ const JUST_MS: i64 = 300_000;
 pub(super) struct Outages {
     /// It gave a good answer since the rollout began; one that never did has no outage.
     has_answered: bool,
-    attempts: Recent,
+    attempts: RecentAttempts,
     /// Before the ninth edition: when it was last held for one.
     last_ms: Option<i64>,
     /// In the eighth: when it was held for the one before that.
@@ -204,7 +204,7 @@ impl Outages {
             self.last_ms = Some(at_ms);
             self.seen_ms = None;
         }
-        self.attempts = Recent::default();
+        self.attempts = RecentAttempts::default();
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Edition, Evidence, Level,
-    proof::Proof,
+    proof::ProofTests,
     verdict::{Metric, finite, read_finite},
 };
 
@@ -108,7 +108,7 @@ fn of_errors(dual: f64, good: f64) -> (f64, String) {
 
 /// The least of all metrics: a candidate that is too bad in one of them passes with at most the error rate of
 /// that one.
-fn of_all(edition: Edition, proofs: &[Proof]) -> (f64, String) {
+fn of_all(edition: Edition, proofs: &[ProofTests]) -> (f64, String) {
     let least = needed(proofs)
         .map(|proof| Worth::of(edition, proof))
         .min_by(|a, b| a.least().total_cmp(&b.least()));
@@ -150,7 +150,7 @@ struct Worth {
 }
 
 impl Worth {
-    fn of(edition: Edition, proof: &Proof) -> Self {
+    fn of(edition: Edition, proof: &ProofTests) -> Self {
         let newest_needed = match edition {
             edition if edition >= Edition::Eighth => NEWEST_KEPT,
             _ => NEWEST,
@@ -211,12 +211,12 @@ fn lacks(how: &str, metric: Metric, whole: f64, lately: f64) -> String {
 }
 
 /// Those without which nothing is proven.
-fn needed(proofs: &[Proof]) -> impl Iterator<Item = &Proof> {
+fn needed(proofs: &[ProofTests]) -> impl Iterator<Item = &ProofTests> {
     proofs.iter().filter(|proof| proof.is_needed())
 }
 
 impl Proven {
-    fn of(proof: &Proof) -> Self {
+    fn of(proof: &ProofTests) -> Self {
         Self {
             metric: proof.metric(),
             e: finite(proof.value()),

@@ -12,7 +12,7 @@ use super::{
     Edition, EvidencePlan,
     limit::Limit,
     mixture::Restarts,
-    ratio::{Counts, Direction, Ratio},
+    ratio::{BinCounts, Ratio, TestDirection},
     stream::Harm,
     verdict::Metric,
 };
@@ -47,7 +47,7 @@ impl Before {
 
 /// Two tests of one thing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Proof {
+pub(super) struct ProofTests {
     pub(super) harm: Harm,
     /// H₀: it happens at least so many times as often as on control.
     dual: Ratio,
@@ -72,7 +72,7 @@ struct Newest {
     befores: VecDeque<Before>,
 }
 
-impl Proof {
+impl ProofTests {
     /// One of each thing that the plan judges. Ratings are left out: few users rate, and by what they saw.
     pub(super) fn all(edition: Edition, plan: &EvidencePlan, rho_bad: f64, hour: u32) -> Vec<Self> {
         let [_, slow, very_slow, _, quality] = plan.normalised_weights();
@@ -92,7 +92,7 @@ impl Proof {
                 };
                 Self {
                     harm,
-                    dual: Ratio::new(Direction::Better, null, Restarts::NEVER),
+                    dual: Ratio::new(TestDirection::Better, null, Restarts::NEVER),
                     good: Limit::below(plan.good_error_rate, Restarts::NEVER),
                     is_seen: false,
                     began_hour: hour,
@@ -109,7 +109,7 @@ impl Proof {
         self.good.judge(is_bad);
     }
 
-    pub(super) fn judge_bin(&mut self, bin: Counts) {
+    pub(super) fn judge_bin(&mut self, bin: BinCounts) {
         self.is_seen = true;
         self.dual.judge(bin);
     }
@@ -194,13 +194,13 @@ mod tests {
     #[test]
     fn bad_hours_after_a_good_day_take_the_proof_away_lately_and_not_altogether() {
         let plan = EvidencePlan::default();
-        let mut proof = Proof::all(Edition::NEWEST, &plan, 2.0, 0).remove(0);
-        let bin = |errors: u32| Counts {
+        let mut proof = ProofTests::all(Edition::NEWEST, &plan, 2.0, 0).remove(0);
+        let bin = |errors: u32| BinCounts {
             requests: [900, 100].into(),
             errors: [18, errors].into(),
         };
         let mut hours = 0..;
-        let mut fold = |proof: &mut Proof, count: usize, errors: u32| {
+        let mut fold = |proof: &mut ProofTests, count: usize, errors: u32| {
             for hour in hours.by_ref().take(count) {
                 proof.reach(hour);
                 proof.judge_bin(bin(errors));
@@ -221,7 +221,7 @@ mod tests {
                 weights,
                 ..EvidencePlan::default()
             };
-            let proofs = Proof::all(Edition::NEWEST, &plan, 2.0, 0);
+            let proofs = ProofTests::all(Edition::NEWEST, &plan, 2.0, 0);
             proofs.iter().map(|proof| proof.harm).collect::<Vec<_>>()
         };
         assert_eq!(harms([1.0, 0.0, 0.0, 1.0, 0.0]), [Harm::Error]);

@@ -63,7 +63,7 @@ const DIFFERING: [(f64, f64); 4] = [(2.0, 0.2), (5.0, 0.2), (20.0, 0.3), (100.0,
 
 /// Requests and errors of one bin, by arm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Counts {
+pub(super) struct BinCounts {
     /// Requests.
     pub requests: PerArm<u32>,
     /// Errors among them.
@@ -72,7 +72,7 @@ pub(super) struct Counts {
 
 /// What is tested against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Direction {
+pub(super) enum TestDirection {
     /// H₀: the candidate is at most ρ₀ times as bad.
     Worse,
     /// The same, tried only against much worse candidates.
@@ -85,7 +85,7 @@ pub(super) enum Direction {
     Either,
 }
 
-impl Direction {
+impl TestDirection {
     fn alternatives(self) -> &'static [(f64, f64)] {
         match self {
             Self::Worse => &WORSE,
@@ -101,13 +101,13 @@ impl Direction {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Ratio {
     null: f64,
-    direction: Direction,
+    direction: TestDirection,
     mixture: Mixture,
 }
 
 impl Ratio {
     /// A test of H₀ that the ratio is at most, or at least, `null`; `null` is made positive.
-    pub(super) fn new(direction: Direction, null: f64, restarts: Restarts) -> Self {
+    pub(super) fn new(direction: TestDirection, null: f64, restarts: Restarts) -> Self {
         Self {
             null: if null.is_finite() {
                 null.clamp(0.01, 100.0)
@@ -120,12 +120,12 @@ impl Ratio {
     }
 
     /// Judges a bin; one without errors or with an empty arm says nothing.
-    pub(super) fn judge(&mut self, bin: Counts) {
+    pub(super) fn judge(&mut self, bin: BinCounts) {
         self.judge_weighed(bin, 1.0);
     }
 
     /// The same, its log evidence taken times a weight from 0 to 1: a power of an e-value is one (Jensen).
-    pub(super) fn judge_weighed(&mut self, bin: Counts, weight: f64) {
+    pub(super) fn judge_weighed(&mut self, bin: BinCounts, weight: f64) {
         let PerArm { control, candidate } = bin.requests.map(u64::from);
         let errors = bin.errors.map(u64::from);
         let (x0, x1) = (errors.control, errors.candidate);
@@ -170,7 +170,7 @@ impl Ratio {
     }
 
     /// Judges candidate requests alone against a rate that the null hypothesis allows it.
-    pub(super) fn against(&mut self, rate: f64, bin: Counts, weight: f64) {
+    pub(super) fn against(&mut self, rate: f64, bin: BinCounts, weight: f64) {
         let requests = f64::from(bin.requests.candidate);
         let errors = f64::from(bin.errors.candidate);
         self.mixture

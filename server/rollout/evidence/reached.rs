@@ -6,20 +6,20 @@ use super::{
     Edition, Evidence, HOUR_MS, Judged, Level, Signal,
     mixture::Restarts,
     outage::Outages,
-    ratio::{Direction, Ratio},
+    ratio::{Ratio, TestDirection},
     verdict,
 };
 
 /// Evidence has reached the level of hold.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Held {
+pub(super) struct HoldReached {
     /// Since when E is below watch.
     pub calm_since_ms: Option<i64>,
 }
 
 /// The moment of a rollback, which stays.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Decided {
+pub(super) struct RollbackReached {
     pub at_ms: i64,
     pub cause: Signal,
     /// It looks like an outage, and not like the final one within the plan's period.
@@ -40,7 +40,7 @@ impl Evidence {
         let of_judge = self.judged.as_ref().map_or(0.0, Judged::value);
         let e = verdict::overall(self).max(of_judge);
         if e >= self.plan.hold {
-            self.held = Some(Held {
+            self.held = Some(HoldReached {
                 calm_since_ms: None,
             });
         } else if let Some(held) = &mut self.held {
@@ -56,7 +56,7 @@ impl Evidence {
     }
 
     /// The rollback that is due, since when it is.
-    pub(super) fn decided(&self, at_ms: i64) -> Option<Decided> {
+    pub(super) fn decided(&self, at_ms: i64) -> Option<RollbackReached> {
         self.rollback.or_else(|| {
             let cause = verdict::signal(self)?;
             let period_ms = self.plan.outage_period_ms;
@@ -65,7 +65,7 @@ impl Evidence {
                 && outages.is_some_and(|it| {
                     it.explain(self.edition, at_ms, period_ms) && !self.is_worse_besides(it)
                 });
-            Some(Decided {
+            Some(RollbackReached {
                 at_ms,
                 cause,
                 is_outage,
@@ -78,7 +78,7 @@ impl Evidence {
         if self.edition < Edition::Ninth {
             return false;
         }
-        let mut besides = Ratio::new(Direction::Worse, self.plan.margin, Restarts::NEVER);
+        let mut besides = Ratio::new(TestDirection::Worse, self.plan.margin, Restarts::NEVER);
         besides.judge(self.last_hour.without(|number| outages.is_away(number)));
         besides.value() >= self.plan.hold
     }

@@ -7,14 +7,14 @@ use super::{
     edition::Edition,
     limit::Limit,
     mixture::Restarts,
-    proof::Proof,
-    ratio::{Counts, Direction, Ratio},
+    proof::ProofTests,
+    ratio::{BinCounts, Ratio, TestDirection},
     stream::Harm,
 };
 
 /// What belongs to the stage in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Stage {
+pub(super) struct StageEvidence {
     pub(super) began_at_ms: i64,
     /// H₀: the candidate fails at least `rho_bad` times as often. Only earlier editions ask about errors alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -24,13 +24,13 @@ pub(super) struct Stage {
     pub(super) good: Option<Limit>,
     /// Of each thing that the plan judges.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) proofs: Vec<Proof>,
+    pub(super) proofs: Vec<ProofTests>,
     pub(super) requests: u64,
     /// One bit for each of 4,096 groups of the candidate's users.
     pub(super) users: Vec<u64>,
 }
 
-impl Stage {
+impl StageEvidence {
     pub(super) fn new(
         edition: Edition,
         plan: &EvidencePlan,
@@ -42,12 +42,12 @@ impl Stage {
         let limit = plan.good_error_rate;
         Self {
             began_at_ms: at_ms,
-            dual: is_old.then(|| Ratio::new(Direction::Better, rho_bad, Restarts::NEVER)),
+            dual: is_old.then(|| Ratio::new(TestDirection::Better, rho_bad, Restarts::NEVER)),
             good: is_old.then(|| Limit::below(limit, Restarts::NEVER)),
             proofs: if is_old {
                 Vec::new()
             } else {
-                Proof::all(edition, plan, rho_bad, hour)
+                ProofTests::all(edition, plan, rho_bad, hour)
             },
             requests: 0,
             users: vec![0; 64],
@@ -73,7 +73,7 @@ impl Stage {
     }
 
     /// Judges a closed bin.
-    pub(super) fn judge_bin(&mut self, harm: Harm, bin: Counts) {
+    pub(super) fn judge_bin(&mut self, harm: Harm, bin: BinCounts) {
         if let (Harm::Error, Some(dual)) = (harm, &mut self.dual) {
             dual.judge(bin);
         }
@@ -87,7 +87,7 @@ impl Stage {
         self.proofs.iter_mut().for_each(|proof| proof.reach(hour));
     }
 
-    fn proof_mut(&mut self, harm: Harm) -> Option<&mut Proof> {
+    fn proof_mut(&mut self, harm: Harm) -> Option<&mut ProofTests> {
         self.proofs.iter_mut().find(|proof| proof.harm == harm)
     }
 }

@@ -14,7 +14,7 @@ use super::{
     edition::Edition,
     effect::{Effect, Likelihood},
     mixture::Restarts,
-    ratio::{Counts, Direction, Ratio},
+    ratio::{BinCounts, Ratio, TestDirection},
     users::Strata,
     verdict::Metric,
 };
@@ -84,7 +84,7 @@ impl Streams {
             Stream {
                 edition,
                 bins: vec![Bin::default(); strata],
-                ratio: Ratio::new(Direction::Worse, margin, restarts),
+                ratio: Ratio::new(TestDirection::Worse, margin, restarts),
                 margin,
                 control: [0.0; 2],
                 strata: match edition {
@@ -169,7 +169,7 @@ pub(super) struct Stream {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Bin {
     size: u32,
-    pub(super) counts: Counts,
+    pub(super) counts: BinCounts,
     /// What each arm's requests weigh together; not kept by the first edition.
     #[serde(default)]
     weights: PerArm<f64>,
@@ -195,7 +195,7 @@ pub(super) struct One {
 
 impl Bin {
     /// Its counts as a proof takes them: nothing of control's outages is one.
-    pub(super) fn of_proof(&self) -> Counts {
+    pub(super) fn of_proof(&self) -> BinCounts {
         let mut counts = self.counts;
         counts.errors.control = counts.errors.control.saturating_sub(self.in_outage);
         counts
@@ -284,7 +284,7 @@ impl Stream {
 
     /// Forgets the evidence, but not what control and its users are like; bins must be closed.
     pub(super) fn begin_anew(&mut self, restarts: Restarts, hour: u32) {
-        self.ratio = Ratio::new(Direction::Worse, self.margin, restarts);
+        self.ratio = Ratio::new(TestDirection::Worse, self.margin, restarts);
         self.ratio.reach(hour);
     }
 
@@ -377,7 +377,7 @@ fn bin_size(share: Percent) -> u32 {
 mod bins {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::{super::super::arms::PerArm, Bin, Counts, classes};
+    use super::{super::super::arms::PerArm, Bin, BinCounts, classes};
 
     /// Size, requests, events, weights, and events of outages; of both arms first control's.
     type Row = (u32, [u32; 2], [u32; 2], [f64; 2], u32);
@@ -402,7 +402,7 @@ mod bins {
             return bins.serialize(to);
         }
         to.collect_seq(bins.iter().map(|bin| -> Option<Row> {
-            let Counts { requests, errors } = bin.counts;
+            let BinCounts { requests, errors } = bin.counts;
             let [requests, errors] = [pair(requests), pair(errors)];
             let row = (bin.size, requests, errors, pair(bin.weights), bin.in_outage);
             (*bin != Bin::default()).then_some(row)
@@ -416,7 +416,7 @@ mod bins {
             Some(Stored::Named(bin)) => bin,
             Some(Stored::Row((size, requests, errors, weights, in_outage))) => Bin {
                 size,
-                counts: Counts {
+                counts: BinCounts {
                     requests: arms(requests),
                     errors: arms(errors),
                 },

@@ -7,7 +7,7 @@ mod streams;
 
 use std::sync::LazyLock;
 
-use super::{ratio::Counts, users::Look, *};
+use super::{ratio::BinCounts, users::FirstLook, *};
 use crate::providers::quality::Quality;
 
 const BEGIN: i64 = 1_700_000_000_000;
@@ -25,7 +25,11 @@ fn request(at_ms: i64, subject: u64, is_candidate: bool, error: bool) -> Observa
         } else {
             Variant::Control
         },
-        end: if error { End::Failed } else { End::Answered },
+        end: if error {
+            RequestEnd::Failed
+        } else {
+            RequestEnd::Answered
+        },
         latency_ms: 1_000.0,
         first_words_ms: None,
         was_open: false,
@@ -223,7 +227,7 @@ fn a_candidate_that_hangs_is_taken_back_before_anything_has_ended() {
         one.at_ms += 2_000_000;
         one.subject = one.subject.wrapping_add(1);
         if one.variant == Variant::Candidate {
-            (one.end, one.latency_ms) = (End::Unknown, late_after + 1.0);
+            (one.end, one.latency_ms) = (RequestEnd::Unknown, late_after + 1.0);
             open += u32::from(level < Level::Rollback);
         }
         level = evidence.fold(&one, share(10.0));
@@ -255,7 +259,7 @@ fn a_request_is_slow_once_however_often_one_looks() {
     };
     let mut one = request(3_000_000, 77, true, false);
     // A caller who goes away before it is slow says nothing.
-    (one.end, one.latency_ms) = (End::Unknown, 1.0);
+    (one.end, one.latency_ms) = (RequestEnd::Unknown, 1.0);
     evidence.fold(&one, share(10.0));
     // Between two thresholds, only the lower one is known to be passed.
     one.latency_ms = 2_000.0;
@@ -268,7 +272,7 @@ fn a_request_is_slow_once_however_often_one_looks() {
     one.latency_ms = 60_000.0;
     evidence.fold(&one, share(10.0));
     assert_eq!(seen(&evidence, Harm::Error), (0, 0));
-    (one.end, one.was_open) = (End::TimedOut, true);
+    (one.end, one.was_open) = (RequestEnd::TimedOut, true);
     evidence.fold(&one, share(10.0));
     assert_eq!(
         Harm::SLOW.map(|harm| seen(&evidence, harm)),
@@ -343,8 +347,8 @@ fn users_without_a_past_are_looked_at_once_in_each_share() {
             }
             before = Some(percent);
             let mut user = users.of(7);
-            let looked = looks.look(user.last_look(Look::Error), *arm, share(*percent));
-            looked.inspect(|(_, look)| user.look(Look::Error, *look));
+            let looked = looks.look(user.last_look(FirstLook::Error), *arm, share(*percent));
+            looked.inspect(|(_, look)| user.look(FirstLook::Error, *look));
             probability = looked.map(|(probability, _)| probability);
         }
         probability.map(|it| (it * 1_000.0).round())
@@ -411,12 +415,12 @@ fn users_are_compared_with_those_who_failed_as_often() {
 #[test]
 fn hold_is_left_after_an_hour_below_watch() {
     let mut evidence = folded(&[]);
-    evidence.held = Some(Held {
+    evidence.held = Some(HoldReached {
         calm_since_ms: Some(BEGIN),
     });
     assert_eq!(evidence.verdict(BEGIN + HOUR_MS - 1).level, Level::Hold);
     assert_eq!(evidence.verdict(BEGIN + HOUR_MS).level, Level::Clear);
-    evidence.held = Some(Held {
+    evidence.held = Some(HoldReached {
         calm_since_ms: None,
     });
     assert_eq!(evidence.verdict(BEGIN + 9 * HOUR_MS).level, Level::Hold);

@@ -7,7 +7,7 @@
 //!
 //! - [`Silence`]: the candidate gives no good answer any more, and control does.
 //! - [`Differ`]: a kind of outcome meets more of the candidate's users than of control's.
-//! - [`Account`]: refusals of our account, which blame no arm.
+//! - [`AccountEpisode`]: refusals of our account, which blame no arm.
 //!
 //! docs/statistics.md says why they are valid, and what traffic they were tried on.
 
@@ -18,8 +18,8 @@ mod silence;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::{account::Account, differ::Differ, silence::Silence};
-use super::{super::arms::PerArm, Edition, End, Observation, Signal};
+use self::{account::AccountEpisode, differ::Differ, silence::Silence};
+use super::{super::arms::PerArm, Edition, Observation, RequestEnd, Signal};
 use crate::_core::{assignment::Variant, units::Percent};
 
 /// An outcome that is not an error of the model, as far as one request can tell; named as in the log.
@@ -105,7 +105,7 @@ pub struct UncountedEvidence {
 pub(super) struct Uncounted {
     silence: Silence,
     differ: Differ,
-    account: Account,
+    account: AccountEpisode,
     /// First attempts by arm since the share last changed, but those that our account failed.
     attempts: PerArm<u64>,
     /// Of them by kind.
@@ -120,7 +120,7 @@ impl Uncounted {
         Self {
             silence: Silence::new(edition),
             differ: Differ::new(margin),
-            account: Account::default(),
+            account: AccountEpisode::default(),
             attempts: PerArm::default(),
             counts: Default::default(),
             proven: None,
@@ -137,9 +137,12 @@ impl Uncounted {
     ) -> bool {
         let arm = observation.variant;
         let kind = match observation.end {
-            End::Unknown => return false,
-            End::Uncounted(kind) => Some(kind),
-            End::Answered | End::Failed | End::FailedAlone | End::TimedOut => None,
+            RequestEnd::Unknown => return false,
+            RequestEnd::Uncounted(kind) => Some(kind),
+            RequestEnd::Answered
+            | RequestEnd::Failed
+            | RequestEnd::FailedAlone
+            | RequestEnd::TimedOut => None,
         };
         self.attempts[arm] += 1;
         if let Some(kind) = kind {

@@ -4,7 +4,7 @@
 //! of their strata, share their caps, and count as one user. That loses a little power and never
 //! validity, because who shares a slot with whom has nothing to do with the arms. The table is sized
 //! by the users seen before the rollout, with two and a half slots for each: with
-//! [`Answers`] that is 20 bytes a user as evidence is stored. Of more than
+//! [`AnswerSlots`] that is 20 bytes a user as evidence is stored. Of more than
 //! [`MOST_USERS`] users those are kept who asked most often; the others are as users without a past.
 
 use std::cmp::Reverse;
@@ -13,7 +13,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{
-    answers::Answers,
+    answers::AnswerSlots,
     classes::{self, LogLatencies},
     stream::Harm,
 };
@@ -81,7 +81,7 @@ const EDGES: [f64; 5] = [0.25, 0.75, 2.0, 5.0, 12.0];
 /// together, so that few requests say little. Strata by the number of errors would put a user who
 /// fails in two of three requests beside one who fails in two of three hundred.
 #[derive(Clone, Debug)]
-pub struct Strata(Users, Answers);
+pub struct Strata(UserSlots, AnswerSlots);
 
 impl Strata {
     /// How many there are: no history, and six by the estimated error rate.
@@ -91,13 +91,13 @@ impl Strata {
     pub fn new(history: impl IntoIterator<Item = UserHistory>) -> Self {
         let mut history: Vec<_> = history.into_iter().collect();
         keep_most_active(&mut history);
-        let mut users = Users::with_slots(history.len() * SLOTS_OF_TWO / 2);
+        let mut users = UserSlots::with_slots(history.len() * SLOTS_OF_TWO / 2);
         for (subject, stratum) in by_rate(&history, |it| [it.requests, it.errors]) {
             if let Some(slot) = users.slot_mut(subject) {
                 *slot = *slot & !STRATUM | (*slot & STRATUM).max(stratum.into());
             }
         }
-        let mut answers = Answers::with_slots(users.slots.len());
+        let mut answers = AnswerSlots::with_slots(users.slots.len());
         for (subject, stratum) in by_rate(&history, |it| [it.answers, it.flawed]) {
             answers.put(subject, stratum);
         }
@@ -117,14 +117,14 @@ impl Strata {
     }
 
     /// What was fixed of users and of their answers.
-    pub(super) fn of(users: &Users, answers: Option<&Answers>) -> Self {
+    pub(super) fn of(users: &UserSlots, answers: Option<&AnswerSlots>) -> Self {
         Self(
             users.strata(),
-            answers.map(Answers::strata).unwrap_or_default(),
+            answers.map(AnswerSlots::strata).unwrap_or_default(),
         )
     }
 
-    pub(super) fn into_parts(self) -> (Users, Answers) {
+    pub(super) fn into_parts(self) -> (UserSlots, AnswerSlots) {
         (self.0, self.1)
     }
 }
@@ -184,12 +184,12 @@ pub(super) fn slots<T>(slots: Vec<T>) -> Result<Vec<T>, String> {
 
 /// The table of slots.
 #[derive(Clone, PartialEq)]
-pub(super) struct Users {
+pub(super) struct UserSlots {
     slots: Vec<u32>,
     classes: classes::Classes,
 }
 
-impl Users {
+impl UserSlots {
     fn with_slots(wanted: usize) -> Self {
         let slots = wanted.clamp(LEAST_SLOTS, MOST_SLOTS);
         Self {
@@ -217,8 +217,8 @@ impl Users {
     }
 
     /// One user's slot.
-    pub(super) fn of(&mut self, subject: u64) -> User<'_> {
-        User(self.slot_mut(subject))
+    pub(super) fn of(&mut self, subject: u64) -> UserSlot<'_> {
+        UserSlot(self.slot_mut(subject))
     }
 
     /// A new hour: the hourly counts begin anew.
@@ -234,7 +234,7 @@ impl Users {
 
 /// What a user without a past is looked at for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum FirstLook {
     /// How long the first request takes.
     Latency,
     /// The first error.
@@ -242,9 +242,9 @@ pub(super) enum Look {
 }
 
 /// What is remembered of one user.
-pub(super) struct User<'a>(Option<&'a mut u32>);
+pub(super) struct UserSlot<'a>(Option<&'a mut u32>);
 
-impl User<'_> {
+impl UserSlot<'_> {
     /// From 0 to [`Strata::COUNT`] exclusive; 0, which is no history, for a table without slots.
     pub(super) fn stratum(&self) -> usize {
         let stratum = self.0.as_deref().map_or(0, |slot| slot & STRATUM);
@@ -258,14 +258,14 @@ impl User<'_> {
     }
 
     /// The number of the last look at this user; 0 before the first.
-    pub(super) fn last_look(&self, look: Look) -> usize {
+    pub(super) fn last_look(&self, look: FirstLook) -> usize {
         let shift = LOOK_SHIFTS[look as usize];
         let last = self.0.as_deref().map(|slot| slot >> shift & LOOK);
         last.map_or(LAST_LOOK, |last| last as usize)
     }
 
     /// Takes note of a look.
-    pub(super) fn look(&mut self, look: Look, number: usize) {
+    pub(super) fn look(&mut self, look: FirstLook, number: usize) {
         let shift = LOOK_SHIFTS[look as usize];
         if let Some(slot) = self.0.as_deref_mut() {
             *slot = *slot & !(LOOK << shift) | (number.min(LAST_LOOK) as u32) << shift;
@@ -334,7 +334,7 @@ impl User<'_> {
     }
 }
 
-impl std::fmt::Debug for Users {
+impl std::fmt::Debug for UserSlots {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} slots", self.slots.len())
     }
@@ -352,7 +352,7 @@ enum Stored<'a> {
     },
 }
 
-impl Serialize for Users {
+impl Serialize for UserSlots {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let bytes: Vec<u8> = self
             .slots
@@ -367,7 +367,7 @@ impl Serialize for Users {
     }
 }
 
-impl<'de> Deserialize<'de> for Users {
+impl<'de> Deserialize<'de> for UserSlots {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (text, size, classes) = match Stored::deserialize(deserializer)? {
             Stored::First(text) => (text, 2, classes::Classes::default()),

@@ -31,7 +31,7 @@ struct Minute {
 }
 
 /// What the thresholds say.
-pub(super) struct Judged {
+pub(super) struct HourJudged {
     pub(super) level: Level,
     pub(super) is_healthy: bool,
     pub(super) why: String,
@@ -58,7 +58,7 @@ impl Hour {
         }
     }
 
-    pub(super) fn judge(&self, now_ms: i64) -> Judged {
+    pub(super) fn judge(&self, now_ms: i64) -> HourJudged {
         let first = now_ms.div_euclid(MINUTE_MS) - MINUTES;
         let mut sum = Minute::default();
         for it in self.minutes.iter().filter(|it| it.minute > first) {
@@ -69,7 +69,7 @@ impl Hour {
             sum.above_10_s += it.above_10_s;
         }
         if sum.requests < ENOUGH {
-            return Judged {
+            return HourJudged {
                 level: Level::Clear,
                 is_healthy: false,
                 why: format!(
@@ -101,7 +101,7 @@ impl Hour {
         } else {
             Level::Clear
         };
-        Judged {
+        HourJudged {
             level,
             is_healthy: level == Level::Clear,
             why,

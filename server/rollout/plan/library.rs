@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use super::{Known, Plan};
+use super::{KnownNames, Plan};
 use crate::_core::toml_reader::{FileError, text_of};
 
 /// What the files are, in errors.
@@ -26,7 +26,7 @@ pub struct Library {
 impl Library {
     /// The shipped plans and those of `ROLLOUT_PLANS`: every `*.toml` of the folder. A plan of the
     /// folder replaces a shipped one of the same name.
-    pub fn load(folder: Option<&Path>, known: &Known) -> Result<Self, FileError> {
+    pub fn load(folder: Option<&Path>, known: &KnownNames) -> Result<Self, FileError> {
         let mut texts: Vec<(String, String)> = SHIPPED
             .iter()
             .map(|(name, text)| (format!("{name}.toml"), (*text).to_owned()))

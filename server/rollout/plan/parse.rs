@@ -7,7 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use toml::de::DeValue;
 
-use super::{Day, Gate, Guards, Judge, Known, Minute, NoTraffic, Plan, Stage, Window, Zone, span};
+use super::{
+    Day, Gate, Guards, Judge, KnownNames, Minute, NoTraffic, Plan, Stage, Window, Zone, span,
+};
 use crate::{
     _core::{
         assignment::{Algorithm, Subject},
@@ -59,11 +61,11 @@ const SPAN: &str = "a span of time such as `48h` or `1h 30m`";
 /// Longer spans lead to dates that nothing can hold.
 const LONGEST_SPAN: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
-pub(super) fn plan(text: &str, origin: &str, known: &Known) -> Result<Plan, TomlFaults> {
+pub(super) fn plan(text: &str, origin: &str, known: &KnownNames) -> Result<Plan, TomlFaults> {
     toml_reader::document(text, origin, |table| root(table, known))
 }
 
-fn root(table: &mut TomlTable<'_>, known: &Known) -> Plan {
+fn root(table: &mut TomlTable<'_>, known: &KnownNames) -> Plan {
     let name = table.required("name", NAME, name);
     let stages = table.required("stages", STAGES, stages).unwrap_or_default();
     let hours = hours(&stages);
@@ -364,7 +366,7 @@ fn name(field: &TomlField<'_>) -> Option<String> {
     Some(name.to_owned())
 }
 
-fn route(field: &TomlField<'_>, known: &Known, tasks: &[String]) -> Option<Vec<String>> {
+fn route(field: &TomlField<'_>, known: &KnownNames, tasks: &[String]) -> Option<Vec<String>> {
     let models = field.list(TEXTS)?;
     if models.is_empty() {
         let name = field.name();
@@ -380,7 +382,7 @@ fn route(field: &TomlField<'_>, known: &Known, tasks: &[String]) -> Option<Vec<S
 }
 
 /// A fault where a model may not get the texts of these tasks.
-fn may_get(field: &TomlField<'_>, model: &str, known: &Known, tasks: &[String]) {
+fn may_get(field: &TomlField<'_>, model: &str, known: &KnownNames, tasks: &[String]) {
     let covered = |task: &String| tasks.is_empty() || tasks.contains(task);
     for (task, kept_out) in known.kept_out.iter().filter(|(task, _)| covered(task)) {
         if let Some(why) = kept_out.get(model) {

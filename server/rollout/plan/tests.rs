@@ -2,12 +2,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn known() -> Known {
+fn known() -> KnownNames {
     let names = |names: &[&str]| Some(names.iter().map(|it| (*it).to_owned()).collect());
-    Known {
+    KnownNames {
         tasks: names(&["chat", "email-draft"]),
         models: names(&["glm", "gemma"]),
-        ..Known::default()
+        ..KnownNames::default()
     }
 }
 
@@ -20,7 +20,7 @@ const SMALL: &str = "name = \"p\"\n[[stages]]\nshare = 10\nsoak = \"1h\"\n";
 
 #[test]
 fn shipped_plans_are_good_and_named_as_their_files() {
-    let library = Library::load(None, &Known::default()).expect("good plans");
+    let library = Library::load(None, &KnownNames::default()).expect("good plans");
     assert_eq!(library.plans().count(), SHIPPED.len());
     for (name, _) in SHIPPED {
         assert!(library.get(name).is_some(), "{name}");
@@ -112,7 +112,7 @@ fn a_plan_may_name_windows_and_whom_to_call() {
 
 #[test]
 fn a_plan_reads_back_from_its_json() {
-    let library = Library::load(None, &Known::default()).expect("good plans");
+    let library = Library::load(None, &KnownNames::default()).expect("good plans");
     for plan in library.plans() {
         let json = serde_json::to_string(plan).expect("JSON");
         assert_eq!(&serde_json::from_str::<Plan>(&json).expect("a plan"), plan);

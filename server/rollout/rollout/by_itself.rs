@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Author, Rollout, Transition, Turn};
+use super::{Author, Rollout, Transition, TransitionKind};
 use crate::{
     _core::actor::Actor,
     rollout::{
@@ -33,15 +33,16 @@ impl Rollout {
         }
         let (finding, verdict) = self.judge(now.wall);
         let (turn, reason) = match decide(&self.plan, &self.status, &finding, now.wall) {
-            Decision::RollBack(RollbackReason::Worse) => {
-                (Turn::RollBack, words::worse(&self.plan, &finding, &verdict))
-            }
-            Decision::Withdraw => (Turn::Withdraw, Hold::Outage.to_string()),
-            Decision::RollBack(reason) => (Turn::RollBack, reason.to_string()),
+            Decision::RollBack(RollbackReason::Worse) => (
+                TransitionKind::RollBack,
+                words::worse(&self.plan, &finding, &verdict),
+            ),
+            Decision::Withdraw => (TransitionKind::Withdraw, Hold::Outage.to_string()),
+            Decision::RollBack(reason) => (TransitionKind::RollBack, reason.to_string()),
             _ => return None,
         };
         let reason = match finding.not_counted() {
-            Some(why) if turn == Turn::RollBack => why.to_owned(),
+            Some(why) if turn == TransitionKind::RollBack => why.to_owned(),
             _ => reason,
         };
         Some(self.lower(turn, controller(&reason), now, world))
@@ -69,25 +70,26 @@ impl Rollout {
         let (turn, reason) = match decide(&self.plan, &self.status, &finding, now.wall) {
             Decision::Stay(_) | Decision::RollBack(_) | Decision::Withdraw => return None,
             Decision::Return => (
-                Turn::Return,
+                TransitionKind::Return,
                 "the outage is over: the candidate answers again".into(),
             ),
             Decision::Hold(because) => (
-                Turn::State(State::Holding { because }),
+                TransitionKind::State(State::Holding { because }),
                 words::held(because, &verdict),
             ),
             Decision::Resume => (
-                Turn::State(State::Running),
+                TransitionKind::State(State::Running),
                 "the cause of the hold is gone".into(),
             ),
             Decision::Ask { recommended } => (
-                Turn::State(State::WaitingAtGate { recommended }),
+                TransitionKind::State(State::WaitingAtGate { recommended }),
                 words::asked(&self.plan, &self.status, (&finding, &verdict), now.wall),
             ),
-            Decision::Advance(stage) => {
-                (Turn::Stage(stage), "the stage is over, and proven".into())
-            }
-            Decision::Complete => (Turn::Complete, "the last stage is over".into()),
+            Decision::Advance(stage) => (
+                TransitionKind::Stage(stage),
+                "the stage is over, and proven".into(),
+            ),
+            Decision::Complete => (TransitionKind::Complete, "the last stage is over".into()),
         };
         Some(self.turn(turn, controller(&reason), now, world))
     }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Author, Rollout, Turn, transition::OUTAGE};
+use super::{Author, Rollout, TransitionKind, transition::OUTAGE};
 use crate::{
     _core::{actor::Actor, units::Percent},
     rollout::{
@@ -72,7 +72,7 @@ impl Command {
 
 impl Rollout {
     /// What a command comes to, if it is based on the present version, and state and evidence allow it.
-    pub fn obey(&self, command: &Command, now: Moment) -> Result<Turn, ControlError> {
+    pub fn obey(&self, command: &Command, now: Moment) -> Result<TransitionKind, ControlError> {
         let (based_on, status) = (command.based_on, &self.status);
         let current = || Box::new(status.clone());
         if status.version != based_on {
@@ -92,13 +92,13 @@ impl Rollout {
         kind: CommandKind,
         at: DateTime<Utc>,
         finding: impl Fn() -> Finding,
-    ) -> Result<Turn, String> {
+    ) -> Result<TransitionKind, String> {
         let status = &self.status;
         match (status.state, self.wanted(kind, at, finding)) {
             _ if status.released_at.is_some() => Err("it has ended, and was let go".to_owned()),
-            (_, Ok(Turn::Release)) => Ok(Turn::Release),
+            (_, Ok(TransitionKind::Release)) => Ok(TransitionKind::Release),
             (State::RolledBack, _) => Err("it is rolled back, for good: start anew".to_owned()),
-            (State::Completed, Ok(turn)) if turn != Turn::RollBack => {
+            (State::Completed, Ok(turn)) if turn != TransitionKind::RollBack => {
                 Err("it is complete; it can only be rolled back".to_owned())
             }
             (_, turn) => turn,
@@ -110,16 +110,16 @@ impl Rollout {
         kind: CommandKind,
         at: DateTime<Utc>,
         finding: impl Fn() -> Finding,
-    ) -> Result<Turn, String> {
+    ) -> Result<TransitionKind, String> {
         let (state, share) = (self.status.state, self.status.share);
         match (kind, state) {
             (CommandKind::Pause, State::Paused) => Err("it is paused already".into()),
-            (CommandKind::Pause, _) => Ok(Turn::State(State::Paused)),
+            (CommandKind::Pause, _) => Ok(TransitionKind::State(State::Paused)),
             (CommandKind::Resume, State::Paused) if self.status.outage.is_some() => {
-                Ok(Turn::State(OUTAGE))
+                Ok(TransitionKind::State(OUTAGE))
             }
-            (CommandKind::Resume, State::Paused) => Ok(Turn::State(State::Running)),
-            (CommandKind::Resume, OUTAGE) => Ok(Turn::Return),
+            (CommandKind::Resume, State::Paused) => Ok(TransitionKind::State(State::Running)),
+            (CommandKind::Resume, OUTAGE) => Ok(TransitionKind::Return),
             (CommandKind::Resume, _) => Err(format!("it is {}, not paused", state.name())),
             (CommandKind::Advance | CommandKind::Approve | CommandKind::SetShare(_), _)
                 if self.status.outage.is_some() =>
@@ -149,27 +149,27 @@ impl Rollout {
                     _ if to.get() > most => Err(format!(
                         "the plan holds out users: the share can be {most} % at most"
                     )),
-                    _ => Ok(Turn::Share(to)),
+                    _ => Ok(TransitionKind::Share(to)),
                 }
             }
-            (CommandKind::RollBack, _) => Ok(Turn::RollBack),
+            (CommandKind::RollBack, _) => Ok(TransitionKind::RollBack),
             (CommandKind::Release, _) if self.is_live() => Err(format!(
                 "it is {}; only one that has ended can be let go",
                 state.name()
             )),
-            (CommandKind::Release, _) => Ok(Turn::Release),
+            (CommandKind::Release, _) => Ok(TransitionKind::Release),
         }
     }
 
     /// The next stage, or the end.
-    fn onwards(&self, finding: &Finding) -> Result<Turn, String> {
+    fn onwards(&self, finding: &Finding) -> Result<TransitionKind, String> {
         if let Some(why) = forbids_raising(finding) {
             return Err(why.to_owned());
         }
         Ok(if self.plan.is_last(self.status.stage) {
-            Turn::Complete
+            TransitionKind::Complete
         } else {
-            Turn::Stage(self.status.stage + 1)
+            TransitionKind::Stage(self.status.stage + 1)
         })
     }
 }

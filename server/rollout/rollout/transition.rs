@@ -45,7 +45,7 @@ impl<'a> Author<'a> {
 
 /// What changes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Turn {
+pub enum TransitionKind {
     /// Only the state.
     State(State),
     /// A stage begins.
@@ -64,7 +64,7 @@ pub enum Turn {
     Release,
 }
 
-impl Turn {
+impl TransitionKind {
     /// Whether it takes the candidate from users, at this share.
     pub fn lowers(self, share: Percent) -> bool {
         match self {
@@ -120,16 +120,22 @@ impl Transition {
 
 impl Rollout {
     /// Works out a change.
-    pub fn turn(&self, turn: Turn, by: Author<'_>, now: Moment, world: &World) -> Transition {
+    pub fn turn(
+        &self,
+        turn: TransitionKind,
+        by: Author<'_>,
+        now: Moment,
+        world: &World,
+    ) -> Transition {
         let mut rollout = self.clone();
         let (finding, verdict) = self.judge(now.wall);
         let status = &mut rollout.status;
         let step = match turn {
-            Turn::State(state) => {
+            TransitionKind::State(state) => {
                 status.state = state;
                 Step::None
             }
-            Turn::Stage(stage) => {
+            TransitionKind::Stage(stage) => {
                 status.stage = stage;
                 status.state = State::Running;
                 status.soaked_ms = 0;
@@ -146,11 +152,11 @@ impl Rollout {
                     rho_bad: rho_bad.unwrap_or(RHO_BAD_OF_NO_STAGE),
                 }
             }
-            Turn::Share(share) => {
+            TransitionKind::Share(share) => {
                 status.share = share;
                 Step::Share { share }
             }
-            Turn::Withdraw => {
+            TransitionKind::Withdraw => {
                 status.outage = Some(Outage::new(now.wall, status.share));
                 status.outages = status.outages.saturating_add(1);
                 status.share = Percent::ZERO;
@@ -160,7 +166,7 @@ impl Rollout {
                 }
                 Step::Outage
             }
-            Turn::Return => {
+            TransitionKind::Return => {
                 status.state = State::Running;
                 if let Some(outage) = status.outage.take() {
                     status.share = outage.share;
@@ -169,7 +175,7 @@ impl Rollout {
                     share: status.share,
                 }
             }
-            Turn::Complete => {
+            TransitionKind::Complete => {
                 status.state = State::Completed;
                 status.ended_at = Some(now.wall);
                 // Nothing is compared any more, so those who were held out get the candidate as well.
@@ -182,11 +188,11 @@ impl Rollout {
                     _ => Step::None,
                 }
             }
-            Turn::Release => {
+            TransitionKind::Release => {
                 status.released_at = Some(now.wall);
                 Step::None
             }
-            Turn::RollBack => {
+            TransitionKind::RollBack => {
                 status.state = State::RolledBack;
                 status.outage = None;
                 status.share = Percent::ZERO;
@@ -231,7 +237,13 @@ impl Rollout {
     }
 
     /// Brings a lowering into force; it is owed to the store.
-    pub fn lower(&mut self, turn: Turn, by: Author<'_>, now: Moment, world: &World) -> Action {
+    pub fn lower(
+        &mut self,
+        turn: TransitionKind,
+        by: Author<'_>,
+        now: Moment,
+        world: &World,
+    ) -> Action {
         let Transition {
             rollout,
             audit,
@@ -261,15 +273,15 @@ impl Rollout {
         }
         let before = self.owed.len();
         if is_back {
-            self.lower(Turn::RollBack, by, now, world);
+            self.lower(TransitionKind::RollBack, by, now, world);
         } else {
             // Before the candidate is taken from everybody, as that is the share that it comes back to.
             let share = status.share_without_outage();
             if lowered.has_lowered_share() && share < self.status.share {
-                self.lower(Turn::Share(share), by, now, world);
+                self.lower(TransitionKind::Share(share), by, now, world);
             }
             if status.outage.is_some() && self.status.outage.is_none() {
-                self.lower(Turn::Withdraw, by, now, world);
+                self.lower(TransitionKind::Withdraw, by, now, world);
             }
         }
         if let Some((last, earlier)) = self.owed[before..].split_last_mut()

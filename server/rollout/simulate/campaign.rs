@@ -6,18 +6,18 @@ use super::{
     super::evidence::{Evidence, EvidencePlan, Level, Observation, Signal},
     growthbook::GrowthBook,
     random::Random,
-    traffic::{BEGIN_MS, HOUR_MS, Scenario, Traffic, Users},
+    traffic::{BEGIN_MS, HOUR_MS, Population, Scenario, Traffic},
 };
 use crate::{
     _core::{assignment::Variant, units::Percent},
-    rollout::plan::{Known, Library, Plan},
+    rollout::plan::{KnownNames, Library, Plan},
 };
 
 static STANDARD: LazyLock<Plan> = LazyLock::new(|| shipped("standard"));
 static SMALL: LazyLock<Plan> = LazyLock::new(|| shipped("small"));
 
 fn shipped(name: &str) -> Plan {
-    let library = Library::load(None, &Known::default());
+    let library = Library::load(None, &KnownNames::default());
     let plan = library.ok().and_then(|it| it.get(name).cloned());
     // Every shipped plan is read by a test.
     plan.unwrap_or_else(|| unreachable!("the plan `{name}` ships"))
@@ -80,7 +80,7 @@ impl Tests {
 
 /// What a run saw.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct RunResult {
     /// Hours from when the candidate turned bad to its rollback.
     pub rollback_hours: Option<f64>,
     /// The same for GrowthBook's test.
@@ -102,7 +102,7 @@ const EVERY: u32 = 10;
 
 /// How a run is watched.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Watch {
+pub(super) struct RunWatch {
     pub tests: Tests,
     /// For so many hours after the candidate turned bad.
     pub hours: f64,
@@ -115,9 +115,9 @@ pub(super) struct Watch {
 }
 
 /// Runs one.
-pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
+pub(super) fn run(scenario: Scenario, watch: RunWatch, random: Random) -> RunResult {
     let mut traffic = Traffic::new(scenario, random);
-    let strata = if scenario.users == Users::Fresh {
+    let strata = if scenario.users == Population::Fresh {
         Default::default()
     } else {
         traffic.strata()
@@ -133,7 +133,7 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
         },
     );
     let mut growthbook = watch.growthbook.then(GrowthBook::default);
-    let mut seen = Seen::default();
+    let mut seen = RunResult::default();
     let mut held_until = f64::NEG_INFINITY;
     let end = scenario.bad_from_hour + watch.hours;
     for number in 1_u32.. {

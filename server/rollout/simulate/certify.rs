@@ -12,6 +12,8 @@ use std::{
     thread,
 };
 
+pub use super::goals::MeasuredGoal;
+
 use super::goals;
 
 /// What to run.
@@ -44,49 +46,19 @@ pub struct Progress {
     pub total: usize,
 }
 
-/// One measured goal.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Cell {
-    /// Such as `G1`.
-    pub goal: &'static str,
-    /// What was simulated.
-    pub name: String,
-    /// How often.
-    pub runs: u32,
-    /// What was measured: a proportion, a ratio of delays, or errors served.
-    pub measured: f64,
-    /// Its lower and upper 99.9 % limits.
-    pub limits: (f64, f64),
-    /// What it may be.
-    pub goal_at_most: f64,
-    /// Of runs with equal arms, the part in which the evidence reached watch, and hold.
-    pub alarms: Option<[f64; 2]>,
-    /// Its scenario was named before anything was tuned, and is run once, at the end.
-    pub is_held_out: bool,
-    /// In words: hours, bounds.
-    pub note: String,
-}
-
-impl Cell {
-    /// Not missed beyond its own error.
-    pub fn passed(&self) -> bool {
-        self.limits.0 <= self.goal_at_most
-    }
-}
-
 /// What was measured; its text ends with the verdict.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// The seed it can be had again with.
     pub seed: u64,
     /// In the order of the goals.
-    pub cells: Vec<Cell>,
+    pub cells: Vec<MeasuredGoal>,
 }
 
 impl Report {
     /// Whether every cell passed.
     pub fn passed(&self) -> bool {
-        self.cells.iter().all(Cell::passed)
+        self.cells.iter().all(MeasuredGoal::passed)
     }
 }
 
@@ -159,7 +131,7 @@ pub(super) fn on_threads<J: Sync, T: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-fn table(f: &mut fmt::Formatter<'_>, cells: &[&Cell]) -> fmt::Result {
+fn table(f: &mut fmt::Formatter<'_>, cells: &[&MeasuredGoal]) -> fmt::Result {
     writeln!(
         f,
         "{:<5}{:<52}{:>6}  {:>8}  {:>18}  {:>6}  {:<7} {:>6} {:>6}",

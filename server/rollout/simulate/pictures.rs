@@ -5,11 +5,11 @@ mod chart;
 
 use self::chart::{Chart, Line, Point, map};
 use super::{
-    campaign::{self, Seen, Tests, Watch},
+    campaign::{self, RunResult, RunWatch, Tests},
     certify::{Progress, on_all_cores},
     proportion,
     random::Random,
-    traffic::{Scenario, Users},
+    traffic::{Population, Scenario},
 };
 
 const WEEK_HOURS: f64 = 168.0;
@@ -49,7 +49,7 @@ pub fn draw(seed: u64, runs: u32, progress: &(dyn Fn(Progress) + Sync)) -> Vec<P
         let Cell {
             scenario, hours, ..
         } = sets[set][cell];
-        let watch = Watch {
+        let watch = RunWatch {
             tests: Tests::Defaults,
             hours,
             growthbook: false,
@@ -60,7 +60,7 @@ pub fn draw(seed: u64, runs: u32, progress: &(dyn Fn(Progress) + Sync)) -> Vec<P
         campaign::run(scenario, watch, Random::new(seed, stream, run.into()))
     };
     let seen = on_all_cores(&jobs, run, progress);
-    let of = |set: usize| -> Vec<Vec<Seen>> {
+    let of = |set: usize| -> Vec<Vec<RunResult>> {
         let cells = 0..sets[set].len();
         let of_cell = |cell: usize| {
             let jobs = jobs.iter().zip(&seen);
@@ -82,7 +82,7 @@ pub fn draw(seed: u64, runs: u32, progress: &(dyn Fn(Progress) + Sync)) -> Vec<P
 /// Users who differ in volume, failures and, by this spread, in latency.
 const fn differ(share: f64, spread: f64) -> Scenario {
     Scenario {
-        users: Users::Uneven(1_000),
+        users: Population::Uneven(1_000),
         spread,
         ..Scenario::new(share, 0.02)
     }
@@ -106,7 +106,7 @@ fn named(share: f64) -> String {
     format!("{share} % of users")
 }
 
-fn draw_spread(seen: &[Vec<Seen>]) -> String {
+fn draw_spread(seen: &[Vec<RunResult>]) -> String {
     let lines = SHARES.iter().zip(seen.chunks(SPREADS.len()));
     let lines = lines.map(|(share, cells)| Line {
         name: named(*share),
@@ -127,7 +127,7 @@ fn draw_spread(seen: &[Vec<Seen>]) -> String {
 }
 
 /// How often something is so in a place's runs, between its limits.
-fn part(x: f64, runs: &[Seen], is: impl Fn(&Seen) -> bool) -> Point {
+fn part(x: f64, runs: &[RunResult], is: impl Fn(&RunResult) -> bool) -> Point {
     let hits = runs.iter().filter(|it| is(it)).count() as u32;
     let (low, high) = proportion::limits(hits, runs.len() as u32, ALPHA);
     Point {
@@ -138,7 +138,7 @@ fn part(x: f64, runs: &[Seen], is: impl Fn(&Seen) -> bool) -> Point {
 }
 
 /// The mean of something in a place's runs, between its limits.
-fn mean(x: f64, runs: &[Seen], of: impl Fn(&Seen) -> f64) -> Point {
+fn mean(x: f64, runs: &[RunResult], of: impl Fn(&RunResult) -> f64) -> Point {
     let count = runs.len() as f64;
     let mean = runs.iter().map(&of).sum::<f64>() / count;
     let squares: f64 = runs.iter().map(|it| (of(it) - mean).powi(2)).sum();
@@ -151,7 +151,7 @@ fn mean(x: f64, runs: &[Seen], of: impl Fn(&Seen) -> f64) -> Point {
 }
 
 /// The highest E of each run with equal arms, of all spreads together.
-fn draw_ville(seen: &[Vec<Seen>]) -> String {
+fn draw_ville(seen: &[Vec<RunResult>]) -> String {
     let levels: Vec<f64> = (0..=16).map(|n| 10_f64.powf(f64::from(n) / 8.0)).collect();
     let lines = SHARES.iter().zip(seen.chunks(SPREADS.len()));
     let mut lines: Vec<_> = lines
@@ -201,7 +201,7 @@ fn served(runs: u32) -> Vec<Cell> {
     SERVED.map(cell).into()
 }
 
-fn draw_served(seen: &[Vec<Seen>]) -> String {
+fn draw_served(seen: &[Vec<RunResult>]) -> String {
     let points = SERVED.iter().zip(seen);
     let line = Line {
         name: "a candidate that always fails".to_owned(),
@@ -237,11 +237,11 @@ fn drift(runs: u32) -> Vec<Cell> {
     cells.collect()
 }
 
-fn hours(seen: &Seen) -> f64 {
+fn hours(seen: &RunResult) -> f64 {
     seen.rollback_hours.unwrap_or(WEEK_HOURS)
 }
 
-fn draw_drift(seen: &[Vec<Seen>]) -> String {
+fn draw_drift(seen: &[Vec<RunResult>]) -> String {
     let lines = DRIFTS.iter().zip(seen.chunks(TURNS.len()));
     let lines = lines.map(|(ratio, cells)| Line {
         name: format!("{ratio} times as many errors"),
@@ -279,7 +279,7 @@ fn power(runs: u32) -> Vec<Cell> {
     cells.collect()
 }
 
-fn draw_power(seen: &[Vec<Seen>]) -> String {
+fn draw_power(seen: &[Vec<RunResult>]) -> String {
     let places = seen.iter().map(|runs| {
         let found = part(0.0, runs, |it| it.rollback_hours.is_some()).y;
         (mean(0.0, runs, hours).y, found)
@@ -299,13 +299,13 @@ mod tests {
     #[test]
     fn every_picture_is_drawn_from_its_runs() {
         let with = |hours: f64, most: f64| {
-            let found = Seen {
+            let found = RunResult {
                 rollback_hours: Some(hours),
                 candidate_errors: 4,
                 most,
-                ..Seen::default()
+                ..RunResult::default()
             };
-            vec![found, Seen::default()]
+            vec![found, RunResult::default()]
         };
         let cells = |count| vec![with(30.0, 150.0); count];
         let spread = draw_spread(&cells(12));

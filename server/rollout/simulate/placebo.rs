@@ -42,7 +42,7 @@ const DIRECT: &str = "direct";
 
 /// Control's traffic, to be divided.
 #[derive(Default)]
-pub struct Log {
+pub struct ControlLog {
     tasks: Vec<String>,
     most: usize,
     requests: HashSet<Arc<str>>,
@@ -51,7 +51,7 @@ pub struct Log {
     strata: Strata,
 }
 
-impl Log {
+impl ControlLog {
     /// Of these tasks, or of all where there are none; of the first `most` requests, as a rollout's beginning has to
     /// be among them.
     pub fn of(tasks: &[String], most: usize) -> Self {
@@ -166,7 +166,7 @@ struct Seen {
 /// Makes so many rollouts of a plan, on so many threads; `progress` is called with how many are done, from any thread.
 pub fn run(
     plan: &Plan,
-    log: &Log,
+    log: &ControlLog,
     rollouts: u32,
     seed: u64,
     threads: NonZero<usize>,
@@ -191,7 +191,7 @@ fn begins(plan: &Plan) -> Vec<i64> {
     begins
 }
 
-fn one(plan: &Plan, log: &Log, salt: u64) -> Seen {
+fn one(plan: &Plan, log: &ControlLog, salt: u64) -> Seen {
     let mut seen = Seen {
         held: vec![false; plan.stages.len()],
         taken_back: None,
@@ -297,7 +297,7 @@ fn by(verdict: &Verdict) -> String {
     }
 }
 
-fn told(plan: &Plan, log: &Log, seen: &[Seen]) -> Placebo {
+fn told(plan: &Plan, log: &ControlLog, seen: &[Seen]) -> Placebo {
     const HOUR_MS: f64 = 3_600_000.0;
     let span_ms = match (log.observations.first(), log.observations.last()) {
         (Some(first), Some(last)) => last.at_ms - first.at_ms,

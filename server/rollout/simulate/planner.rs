@@ -5,7 +5,7 @@ mod proof;
 
 use std::{fmt, time::Duration};
 
-pub use self::proof::Proof;
+pub use self::proof::ProofNeeds;
 use crate::rollout::{
     evidence::EvidencePlan,
     plan::{Gate, Plan},
@@ -46,9 +46,9 @@ pub fn needs(plan: &Plan, baseline: f64) -> Vec<String> {
     let stages = stages.take(plan.stages.len().saturating_sub(1));
     let words = stages.map(|(n, stage)| {
         let share = plan.share_of(n).get() / 100.0;
-        let Proof {
+        let ProofNeeds {
             metric, requests, ..
-        } = Proof::of(&plan.evidence, baseline, share, stage.rho_bad);
+        } = ProofNeeds::of(&plan.evidence, baseline, share, stage.rho_bad);
         let percent = baseline * 100.0;
         let proof = if requests.is_finite() {
             format!(
@@ -79,7 +79,7 @@ const FIRST_BIN: f64 = 5.0;
 
 /// What is known before a rollout.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Traffic {
+pub struct ExpectedTraffic {
     /// Counted requests of both arms.
     pub requests_per_day: f64,
     /// Control's error rate, 0 to 1.
@@ -123,7 +123,7 @@ pub struct StageSight {
     /// arms cannot be compared.
     pub needed_hours: [f64; RATIOS.len()],
     /// What it takes to prove that a candidate is no worse.
-    pub proof: Proof,
+    pub proof: ProofNeeds,
     /// The mean hours until a candidate that is as good as control is proven no worse; infinite where
     /// that cannot be.
     pub proof_hours: f64,
@@ -148,7 +148,7 @@ impl StageSight {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sight {
     /// What it was planned for.
-    pub traffic: Traffic,
+    pub traffic: ExpectedTraffic,
     /// What is judged, and how.
     evidence: EvidencePlan,
     /// In the order of the plan.
@@ -157,7 +157,7 @@ pub struct Sight {
 
 /// Plans for each stage by itself, as if the evidence of the stages before were lost.
 pub fn plan(
-    traffic: Traffic,
+    traffic: ExpectedTraffic,
     evidence: &EvidencePlan,
     stages: impl IntoIterator<Item = PlannedStage>,
 ) -> Sight {
@@ -176,7 +176,7 @@ pub fn plan(
         .into_iter()
         .map(|stage| {
             let share = stage.share / 100.0;
-            let proof = Proof::of(evidence, traffic.baseline, share, stage.rho_bad);
+            let proof = ProofNeeds::of(evidence, traffic.baseline, share, stage.rho_bad);
             StageSight {
                 needed_hours: RATIOS.map(|ratio| needed(share, ratio)),
                 proof,
@@ -194,7 +194,7 @@ pub fn plan(
 
 impl Sight {
     /// What the stages of a rollout's plan can see.
-    pub fn of(plan: &Plan, traffic: Traffic) -> Self {
+    pub fn of(plan: &Plan, traffic: ExpectedTraffic) -> Self {
         let stages = plan.stages.iter().enumerate();
         let stages = stages.map(|(n, stage)| PlannedStage {
             name: (n + 1).to_string(),
@@ -237,13 +237,13 @@ impl Sight {
 
     fn unprovable(&self, it: &StageSight) -> String {
         let per_day = self.traffic.requests_per_day;
-        let Proof {
+        let ProofNeeds {
             metric,
             within_a_day,
             ..
         } = it.proof;
         let share = [20.0, 30.0, 50.0].into_iter().find(|share| {
-            let proof = Proof::of(
+            let proof = ProofNeeds::of(
                 &self.evidence,
                 self.traffic.baseline,
                 share / 100.0,
@@ -294,7 +294,7 @@ impl Sight {
 
 impl fmt::Display for Sight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Traffic {
+        let ExpectedTraffic {
             requests_per_day,
             baseline,
             ..
@@ -356,7 +356,7 @@ impl fmt::Display for Sight {
         }
         write!(
             f,
-            "\nWhat is seen is told of errors. Proof is of every metric with a weight, as if as many answers were \
+            "\nWhat is seen is told of errors. ProofNeeds is of every metric with a weight, as if as many answers were \
              flawed as requests fail."
         )?;
         for words in self.above_limit().into_iter().chain(self.never()) {

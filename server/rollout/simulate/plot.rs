@@ -1,6 +1,6 @@
 //! Draws what was certified: each cell's measurement between its limits, beside its goal.
 
-use super::certify::{Cell, Report};
+use super::certify::{MeasuredGoal, Report};
 use crate::_core::svg::{Anchor, Stroke, Svg};
 
 const ROW: f64 = 17.0;
@@ -43,15 +43,15 @@ const PANELS: [Panel; 3] = [
 
 /// An SVG image.
 pub fn svg(report: &Report) -> String {
-    let panels: Vec<(&Panel, Vec<&Cell>)> = PANELS
+    let panels: Vec<(&Panel, Vec<&MeasuredGoal>)> = PANELS
         .iter()
         .map(|panel| {
-            let of_panel = |cell: &&Cell| panel.goals.contains(&cell.goal);
+            let of_panel = |cell: &&MeasuredGoal| panel.goals.contains(&cell.goal);
             (panel, report.cells.iter().filter(of_panel).collect())
         })
         .filter(|(_, cells): &(_, Vec<_>)| !cells.is_empty())
         .collect();
-    let rows = |cells: &[&Cell]| cells.len() as f64 * ROW;
+    let rows = |cells: &[&MeasuredGoal]| cells.len() as f64 * ROW;
     let height: f64 = panels.iter().map(|(_, cells)| HEAD + rows(cells)).sum();
     let mut svg = Svg::new(WIDTH, height, "Certification");
     let mut top = 0.0;
@@ -67,7 +67,7 @@ impl Panel {
         LABELS + (value / self.end).clamp(0.0, 1.0) * (WIDTH - LABELS - MARGIN)
     }
 
-    fn draw(&self, cells: &[&Cell], top: f64, svg: &mut Svg) {
+    fn draw(&self, cells: &[&MeasuredGoal], top: f64, svg: &mut Svg) {
         let first = top + HEAD;
         let bottom = first + cells.len() as f64 * ROW;
         svg.heading(10.0, top + 20.0, self.title);
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn every_cell_is_drawn_with_its_goal_and_its_limits() {
-        let cell = |goal, measured| Cell {
+        let cell = |goal, measured| MeasuredGoal {
             goal,
             name: "A/A 10 %".to_owned(),
             runs: 100,

@@ -13,7 +13,7 @@ pub(super) const BEGIN_MS: i64 = 1_700_000_000_000;
 
 /// Who makes the requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Users {
+pub(super) enum Population {
     /// A new one for each request: the ground on which formulas are compared.
     Fresh,
     /// So many, alike.
@@ -59,7 +59,7 @@ pub(super) enum Flaws {
 
 /// That answers are streamed, and how long they are. What users wait for is what all latencies are without streams.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Streams {
+pub(super) struct StreamingTraffic {
     /// Each user has a part of the requests streamed, as Beta(.5, .5) says; else all of them are.
     pub some: bool,
     /// How many times as late the candidate's first token comes.
@@ -70,7 +70,7 @@ pub(super) struct Streams {
     pub pace: f64,
 }
 
-impl Streams {
+impl StreamingTraffic {
     /// All is streamed, and both arms are alike.
     pub(super) const ALL: Self = Self {
         some: false,
@@ -82,7 +82,7 @@ impl Streams {
 
 /// What is known of the week before.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum History {
+pub(super) enum WeekBefore {
     /// Users had the habits that they have.
     Fresh,
     /// Half of them had others.
@@ -103,7 +103,7 @@ pub(super) enum Side {
 
 /// A time in which this part of the requests fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Outage {
+pub(super) struct SimulatedOutage {
     pub of: Side,
     pub rate: f64,
     pub minutes: f64,
@@ -117,7 +117,7 @@ pub(super) const RAMP: &[(f64, f64)] = &[(0.0, 1.0), (24.0, 10.0), (72.0, 50.0),
 /// What is simulated.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scenario {
-    pub users: Users,
+    pub users: Population,
     pub arrivals: Arrivals,
     /// Percent of users in the candidate, where there is no ramp.
     pub share: f64,
@@ -129,16 +129,16 @@ pub(super) struct Scenario {
     pub spread: f64,
     /// There are two tasks, one of which takes four times as long; each user has a mix of them.
     pub two_tasks: bool,
-    pub history: History,
+    pub history: WeekBefore,
     /// Requests are given up after 8 s, and often asked again; so are those that failed.
     pub impatient: bool,
-    pub outage: Option<Outage>,
+    pub outage: Option<SimulatedOutage>,
     /// How many times as often the candidate fails.
     pub ratio: f64,
     /// How many times as long it takes.
     pub slower: f64,
     /// None where answers come as a whole.
-    pub streams: Option<Streams>,
+    pub streams: Option<StreamingTraffic>,
     /// Outcomes that are no errors.
     pub not_counted: NotCounted,
     /// What is wrong with answers, on both sides.
@@ -157,7 +157,7 @@ impl Scenario {
     /// 10,000 requests a day by 1,000 users, both arms alike.
     pub(super) const fn new(share: f64, baseline: f64) -> Self {
         Self {
-            users: Users::Even(1_000),
+            users: Population::Even(1_000),
             arrivals: Arrivals::Steady,
             share,
             ramp: None,
@@ -165,7 +165,7 @@ impl Scenario {
             baseline,
             spread: 0.0,
             two_tasks: false,
-            history: History::Fresh,
+            history: WeekBefore::Fresh,
             impatient: false,
             outage: None,
             ratio: 1.0,

@@ -18,10 +18,10 @@ use std::{collections::BTreeMap, fmt};
 
 use self::{
     case::{Case, Expected},
-    course::Seen,
+    course::RolloutResult,
 };
 use super::{certify::Progress, proportion, random::Random};
-use crate::rollout::plan::{Known, Library};
+use crate::rollout::plan::{KnownNames, Library};
 
 const MINUTE: f64 = 60_000.0;
 const HOUR: f64 = 60.0 * MINUTE;
@@ -49,7 +49,7 @@ pub struct Row {
     /// Its name, with the team.
     pub name: String,
     expected: Expected,
-    seen: Vec<Seen>,
+    seen: Vec<RolloutResult>,
 }
 
 /// What all came to; its text ends with the verdict.
@@ -63,7 +63,7 @@ pub struct Report {
 
 /// Runs them on all cores; `progress` is called after each rollout, from any thread.
 pub fn run(options: &Options, progress: &(dyn Fn(Progress) + Sync)) -> anyhow::Result<Report> {
-    let library = Library::load(None, &Known::default())?;
+    let library = Library::load(None, &KnownNames::default())?;
     let cases: Vec<&Case> = known::ALL
         .iter()
         .chain(unseen::ALL)
@@ -132,12 +132,12 @@ impl Row {
     }
 
     /// The mean over its rollouts.
-    fn mean(&self, of: impl Fn(&Seen) -> f64) -> f64 {
+    fn mean(&self, of: impl Fn(&RolloutResult) -> f64) -> f64 {
         self.seen.iter().map(of).sum::<f64>() / self.seen.len().max(1) as f64
     }
 
     /// How often each came in a rollout.
-    fn often(&self, of: impl Fn(&Seen) -> &BTreeMap<String, u32>) -> String {
+    fn often(&self, of: impl Fn(&RolloutResult) -> &BTreeMap<String, u32>) -> String {
         let mut sums: BTreeMap<&str, u32> = BTreeMap::new();
         for (what, count) in self.seen.iter().flat_map(of) {
             *sums.entry(what).or_default() += count;
@@ -164,7 +164,7 @@ impl fmt::Display for Row {
             Some(median) => format!("{median:.1}"),
             None => String::new(),
         };
-        let is_complete = |it: &Seen| f64::from(u8::from(it.is_complete));
+        let is_complete = |it: &RolloutResult| f64::from(u8::from(it.is_complete));
         writeln!(
             f,
             "{:<36}{taken_back:>4} of {runs:<4} {low:.3} – {high:.3}  {expected:<8}{:<7}{hours:>7}{:>9.2}{:>9.1}{:>7.1}{:>7.2}",
@@ -255,9 +255,9 @@ mod tests {
             name: "late".to_owned(),
             expected: Expected::AtLeastBy(0.9, 96.0),
             seen: vec![
-                Seen {
+                RolloutResult {
                     taken_back: Some(hour),
-                    ..Seen::default()
+                    ..RolloutResult::default()
                 };
                 40
             ],

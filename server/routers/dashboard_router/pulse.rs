@@ -32,7 +32,7 @@ use crate::{
     dashboard::audit::AuditStore,
     recording::Log,
     rollout::{
-        controller::{Controller, Leader},
+        controller::{Controller, WhoLeads},
         view::View,
     },
 };
@@ -94,7 +94,7 @@ pub struct Beat {
     /// `development`, `test`, `staging` or `production`.
     environment: &'static str,
     /// Who moves the rollouts.
-    controller: Leader,
+    controller: WhoLeads,
     /// What is not stored.
     storage: StorageState,
     /// The rollouts that are under way, the newest first.

@@ -10,7 +10,7 @@ use super::super::quota_router::{self, AccountInfo};
 use crate::{
     _core::{context::Context, errors::RpcError},
     ai_metrics::{AiMetrics, LastSeen},
-    model_router::{ModelRouter, breaker::State},
+    model_router::{ModelRouter, breaker::BreakerState},
     providers::fault::FaultKind,
 };
 
@@ -32,7 +32,7 @@ pub(in super::super) struct ModelStatus {
     /// Who is called for it.
     provider: String,
     /// What its breaker lets through; null where `BREAKER` is off.
-    breaker: Option<State>,
+    breaker: Option<BreakerState>,
     /// Since when it is not closed; null where it is.
     breaker_opened_at: Option<DateTime<Utc>>,
     /// Attempts at all models of its provider that are under way.

@@ -20,11 +20,11 @@ use crate::{
         audit::{capital, minute},
         evidence::{Effect, EvidencePlan, Level, Verdict},
         finding::{Alarm, Arm, Finding, Proof},
-        moves::Moves,
+        moves::UserMoves,
         next::{Next, Waits},
         plan::Plan,
         rollout::CommandKind,
-        simulate::planner::{self, PlannedStage, Sight, StageSight, Traffic},
+        simulate::planner::{self, ExpectedTraffic, PlannedStage, Sight, StageSight},
         status::{Models, Outage, Probe, State, Status},
         store::AuditRow,
         view::View,
@@ -95,7 +95,7 @@ pub(crate) struct Started {
 }
 
 impl Started {
-    pub(super) fn new(status: &Status, moves: Moves) -> Self {
+    pub(super) fn new(status: &Status, moves: UserMoves) -> Self {
         Self {
             state: RolloutState::new(status),
             moves: moves.words,
@@ -419,7 +419,7 @@ fn openings(plan: &Plan) -> Option<String> {
 
 /// A sentence for each stage that is too short to see anything, or to be proven.
 fn blind(plan: &Plan, (requests_per_day, baseline): (f64, f64)) -> Vec<String> {
-    let traffic = Traffic {
+    let traffic = ExpectedTraffic {
         requests_per_day,
         baseline,
         users: None,
@@ -461,7 +461,7 @@ pub(super) fn changed(kind: CommandKind, status: &Status) -> RolloutState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::plan::Known;
+    use crate::rollout::plan::KnownNames;
 
     #[test]
     fn a_plan_whose_outages_are_hardly_ever_final_is_warned_of_without_any_traffic() {
@@ -469,7 +469,7 @@ mod tests {
             let text = format!(
                 "name = \"p\"\n[evidence]\noutage_period = \"{period}\"\n[[stages]]\nshare = 10\nsoak = \"1h\"\n"
             );
-            let plan = Plan::parse(&text, "p", &Known::default());
+            let plan = Plan::parse(&text, "p", &KnownNames::default());
             let checked = Checked::new(plan, None);
             assert!(checked.valid, "{:?}", checked.faults);
             checked.warnings

@@ -17,7 +17,7 @@ use crate::{
         controller::Controller,
         plan::Plan,
         replay::Replay,
-        simulate::planner::{RATIOS, Sight, StageSight, Traffic},
+        simulate::planner::{ExpectedTraffic, RATIOS, Sight, StageSight},
     },
 };
 
@@ -139,7 +139,7 @@ async fn forecast(
 ) -> Result<Vec<StageForecast>, RpcError> {
     let plan = known_plan(&controller, &input.plan)?;
     let baseline = input.baseline.map_or(USUAL_BASELINE, Percent::get) / 100.0;
-    let traffic = Traffic {
+    let traffic = ExpectedTraffic {
         requests_per_day: input.requests_per_day,
         baseline,
         users: None,

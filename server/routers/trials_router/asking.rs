@@ -12,10 +12,10 @@ use crate::{
     model_router::{
         Answer, Call, RouteError, Trail, Tried, Urgency,
         catalog::{Catalog, Task},
-        quota::schedule::{Priority, Reason},
+        quota::schedule::{Priority, SlotRefusalReason},
     },
     providers::{
-        ChatRequest, Message,
+        ChatMessage, ChatRequest,
         fault::{Fault, FaultKind},
         quality::{Checks, Inspection, Language, Schema},
         retry_after,
@@ -104,7 +104,7 @@ pub(super) async fn ask(
     let route = state.models.select_alone(&input.task, &input.model);
     let route = route.map_err(|error| unknown(&error))?;
     let messages = input.messages.into_iter();
-    let messages = messages.map(|it| Message::text(it.role.name(), it.content));
+    let messages = messages.map(|it| ChatMessage::text(it.role.name(), it.content));
     let request = ChatRequest {
         max_tokens: input.max_tokens,
         ..ChatRequest::new(messages.collect())
@@ -219,7 +219,7 @@ fn told(
         }
         (None, Err(RouteError::OverQuota { provider, refused })) => {
             let why = match refused.reason {
-                Reason::Database => {
+                SlotRefusalReason::Database => {
                     format!("the database does not say what the quota at `{provider}` leaves")
                 }
                 used_up => format!(

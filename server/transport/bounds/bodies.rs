@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::{
     Bounds,
     budget::{self, BudgetShare},
-    connections::UnderWay,
+    connections::RequestUnderWay,
     pace,
     stream::Inflow,
 };
@@ -185,7 +185,7 @@ impl hyper::body::Body for Claimed {
 pub(in crate::transport) struct Sending {
     body: Body,
     _held: BudgetShare,
-    _request: Arc<UnderWay>,
+    _request: Arc<RequestUnderWay>,
     /// Absent where the connection's own writes show whether the peer reads.
     waits: Option<Arc<Wait>>,
 }
@@ -195,7 +195,7 @@ impl Sending {
     pub(in crate::transport) fn new(
         bounds: &Bounds,
         body: Body,
-        request: Arc<UnderWay>,
+        request: Arc<RequestUnderWay>,
         waits: Option<&UnreadAnswers>,
     ) -> Result<Self, RpcError> {
         let size = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);

@@ -71,7 +71,7 @@ struct Use {
 
 /// A request that is under way, until its answer is sent.
 #[derive(Debug)]
-pub struct UnderWay {
+pub struct RequestUnderWay {
     slot: ConnectionSlot,
     is_excess: bool,
     is_kept: AtomicBool,
@@ -79,7 +79,7 @@ pub struct UnderWay {
 
 /// A request that is under way, as its handlers know it.
 #[derive(Clone, Debug)]
-pub struct Under(pub Arc<UnderWay>);
+pub struct Under(pub Arc<RequestUnderWay>);
 
 impl Connections {
     /// Room for so many.
@@ -169,7 +169,7 @@ impl ConnectionSlot {
     }
 
     /// A request begins.
-    pub fn begin(&self) -> Arc<UnderWay> {
+    pub fn begin(&self) -> Arc<RequestUnderWay> {
         let place = &self.0;
         let mut use_ = place.use_.lock();
         let mut state = place.connections.state.lock();
@@ -181,7 +181,7 @@ impl ConnectionSlot {
         }
         let is_excess = place.is_reserved || state.requests > place.connections.max;
         drop(state);
-        Arc::new(UnderWay {
+        Arc::new(RequestUnderWay {
             slot: self.clone(),
             is_excess,
             is_kept: AtomicBool::new(false),
@@ -189,7 +189,7 @@ impl ConnectionSlot {
     }
 }
 
-impl UnderWay {
+impl RequestUnderWay {
     /// Whether it came when all places were taken.
     pub fn is_excess(&self) -> bool {
         self.is_excess
@@ -208,7 +208,7 @@ impl Under {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for RequestUnderWay {
     fn drop(&mut self) {
         let place = &self.slot.0;
         let mut use_ = place.use_.lock();

@@ -27,7 +27,7 @@ use crate::{
     },
     schema::Documents,
     transport::{
-        gate::Gate,
+        gate::CallerGate,
         trpc::{
             Trpc,
             other_wires::{AnsweringServer, CallOrigin},
@@ -38,7 +38,7 @@ use crate::{
 /// One procedure, and what finds its callers.
 pub(super) struct RpcMethod {
     pub(super) procedure: Arc<Procedure>,
-    pub(super) gate: Arc<Gate>,
+    pub(super) gate: Arc<CallerGate>,
     /// Knows which server answers it; none where there is one alone.
     pub(super) moving: Option<Arc<Trpc>>,
 }
@@ -47,7 +47,7 @@ pub(super) struct RpcMethod {
 /// `rpc.discover`. Queries and mutations are found in the registry alone.
 pub(super) fn build(
     registry: &Registry,
-    (gate, moving): (&Arc<Gate>, Option<&Arc<Trpc>>),
+    (gate, moving): (&Arc<CallerGate>, Option<&Arc<Trpc>>),
     turns: &Turns,
     documents: Arc<Documents>,
 ) -> Result<Methods, RegisterMethodError> {

@@ -39,7 +39,7 @@ use crate::{
         self, ForwardedCaller, LegacyFault, OldServer, Onward, answer,
         send::{AnswerRoom, BodyRead},
     },
-    transport::gate::Gate,
+    transport::gate::CallerGate,
 };
 
 /// Answers of this size are read whole before they are handed on, so that half of one is an error that
@@ -58,7 +58,7 @@ pub(super) struct RequestedCalls<'a> {
 
 /// Who asks, as the old server is told.
 pub(in crate::transport) fn asker<'a>(
-    gate: &Gate,
+    gate: &CallerGate,
     parts: &'a request::Parts,
 ) -> ForwardedCaller<'a> {
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use modelramp::alerting::{Alert, Outbox, Pending};
+use modelramp::alerting::{Alert, Outbox, PendingAlert};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -83,7 +83,7 @@ impl Outbox for MemoryOutbox {
         channels: &[String],
         now: DateTime<Utc>,
         limit: usize,
-    ) -> anyhow::Result<Vec<Pending>> {
+    ) -> anyhow::Result<Vec<PendingAlert>> {
         let alerts = self.alerts.lock().clone();
         let pairs = alerts
             .iter()
@@ -92,7 +92,7 @@ impl Outbox for MemoryOutbox {
             let delivery = self.delivery(&alert.id, channel);
             let is_due = delivery.delivered_at.is_none()
                 && delivery.retry_at.is_none_or(|retry_at| retry_at <= now);
-            is_due.then(|| Pending {
+            is_due.then(|| PendingAlert {
                 alert: alert.clone(),
                 channel: channel.clone(),
                 attempts: delivery.attempts,

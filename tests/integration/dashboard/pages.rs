@@ -19,7 +19,7 @@ use modelramp::{
     dashboard::Export,
     procedures,
     storage::Storage,
-    transport::gate::Gate,
+    transport::gate::CallerGate,
 };
 use reqwest::StatusCode;
 use schemars::JsonSchema;
@@ -369,7 +369,7 @@ fn files(app: &TestApp, registry: Arc<Registry>, storage: Arc<Storage>) -> axum:
     let site = Site::new(Environment::Test, &SiteConfig::default());
     modelramp::dashboard::routes(Export {
         registry,
-        gate: Arc::new(Gate::new(authenticator, Vec::new(), site)),
+        gate: Arc::new(CallerGate::new(authenticator, Vec::new(), site)),
     })
 }
 

@@ -22,7 +22,7 @@ use modelramp::{
     transport::{
         self, PortParts,
         bounds::{Bounds, Budget, Connections},
-        gate::Gate,
+        gate::CallerGate,
         jsonrpc::{self, JsonRpc},
     },
 };
@@ -122,7 +122,7 @@ impl TestServer {
         let registry = Arc::new(stubs::registry(&stubs, &tasks));
         let authenticator = Authenticator::new(key(), None, users.clone());
         let site = Site::new(Environment::Test, &SiteConfig::default());
-        let gate = Gate::new(Arc::new(authenticator), vec![LISTED_ORIGIN.into()], site);
+        let gate = CallerGate::new(Arc::new(authenticator), vec![LISTED_ORIGIN.into()], site);
         let bounds = Bounds {
             budget: Budget::new(1 << 26),
             connections: Connections::new(1000),

@@ -2,7 +2,7 @@
 //! `outputSchema`) in those of OpenAI's body, or what it said was missing. The server itself reads no
 //! such words.
 
-use modelramp::providers::{ChatRequest, Message};
+use modelramp::providers::{ChatMessage, ChatRequest};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 #[serde(default)]
 pub(super) struct Wish {
     /// The conversation; contents are a text, one part, or a list of texts and parts.
-    messages: Vec<Message>,
+    messages: Vec<ChatMessage>,
     /// Functions the model may call.
     tools: Vec<Value>,
     /// `none`, `auto`, `required`, `{name}`, or OpenAI's form.
@@ -70,7 +70,7 @@ impl Wish {
 }
 
 /// One text stays a text, parts become a list, the result of a tool becomes lines of text.
-fn message(mut message: Message) -> Result<Message, WishError> {
+fn message(mut message: ChatMessage) -> Result<ChatMessage, WishError> {
     let parts = match message.content {
         Value::Array(parts) => parts,
         Value::Null if message.rest.contains_key("tool_calls") => {

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::stream;
 use modelramp::model_router::{
-    End as Became,
-    breaker::{Rules, State},
+    AttemptEnd as Became,
+    breaker::{BreakerState, Rules},
 };
 
 use super::*;
@@ -63,8 +63,8 @@ async fn many_calls_at_once_stop_asking_a_model_that_fails_and_find_it_again() {
         .count();
     // Fifteen more were under way when it opened; then at most a probe for each rest.
     assert!((20..60).contains(&asked), "{asked}");
-    assert_ne!(router.breaker("a"), Some(State::Closed));
-    assert_eq!(router.breaker("b"), Some(State::Closed));
+    assert_ne!(router.breaker("a"), Some(BreakerState::Closed));
+    assert_eq!(router.breaker("b"), Some(BreakerState::Closed));
     // Whatever the breaker says, each request counts once, and as a fault of its arm.
     let events = events.all();
     let counted: Vec<_> = events.iter().filter(|event| event.counted).collect();
@@ -75,7 +75,7 @@ async fn many_calls_at_once_stop_asking_a_model_that_fails_and_find_it_again() {
 
     is_down.store(false, Ordering::Relaxed);
     timeout(Duration::from_secs(30), async {
-        while router.breaker("a") != Some(State::Closed) {
+        while router.breaker("a") != Some(BreakerState::Closed) {
             ask(4).await;
         }
     })
@@ -101,7 +101,7 @@ async fn a_skipped_model_is_told_with_the_fault_that_opened_its_breaker() {
         in_rollout(&["a", "b"], &["c"]),
         PATIENCE,
     );
-    while router.breaker("a") == Some(State::Closed) {
+    while router.breaker("a") == Some(BreakerState::Closed) {
         complete(&router, "chat").await.unwrap();
     }
     assert_eq!(upstream.requests().len(), 40);
@@ -133,7 +133,7 @@ async fn outside_of_a_rollout_a_skipped_model_leaves_no_event() {
     .await;
     let flags = Arc::new(FeatureFlags::new(candidates()));
     let (router, events) = router_with(catalog(&upstream, &upstream), flags, PATIENCE);
-    while router.breaker("a") == Some(State::Closed) {
+    while router.breaker("a") == Some(BreakerState::Closed) {
         complete(&router, "chat").await.unwrap();
     }
     let before = events.all().len();
@@ -152,9 +152,9 @@ async fn the_last_model_of_a_route_is_never_left_alone() {
         complete(&router, "mixed").await.unwrap_err();
         assert!(upstream.requests().len() > before, "{n}");
     }
-    assert_ne!(router.breaker("a"), Some(State::Closed));
+    assert_ne!(router.breaker("a"), Some(BreakerState::Closed));
     // With both of a route open, the last one is asked.
-    while router.breaker("b") == Some(State::Closed) {
+    while router.breaker("b") == Some(BreakerState::Closed) {
         complete(&router, "chat").await.unwrap_err();
     }
     let before = upstream.models().len();
@@ -177,13 +177,13 @@ async fn callers_who_wait_briefly_or_leave_open_no_breaker() {
     futures::future::join_all((0..40).map(|_| brief())).await;
     let leaves = || timeout(Duration::from_millis(20), complete(&router, "chat"));
     futures::future::join_all((0..40).map(|_| leaves())).await;
-    assert_eq!(router.breaker("a"), Some(State::Closed));
+    assert_eq!(router.breaker("a"), Some(BreakerState::Closed));
 
     // Who gives a model all of its time and hears nothing tells of its fault.
     let short = Duration::from_millis(20);
     let (router, _) = router_with(catalog(&upstream, &upstream), flags(), short);
     futures::future::join_all((0..20).map(|_| complete(&router, "chat"))).await;
-    assert_ne!(router.breaker("a"), Some(State::Closed));
+    assert_ne!(router.breaker("a"), Some(BreakerState::Closed));
 }
 
 #[tokio::test]
@@ -197,7 +197,7 @@ async fn a_probe_whose_caller_leaves_makes_room_for_the_next() {
     .await;
     let flags = Arc::new(FeatureFlags::new(candidates()));
     let (router, _) = router_with(catalog(&upstream, &upstream), flags, PATIENCE);
-    while router.breaker("a") == Some(State::Closed) {
+    while router.breaker("a") == Some(BreakerState::Closed) {
         complete(&router, "chat").await.unwrap();
     }
     *mode.lock() = Reply::Hang;
@@ -228,7 +228,7 @@ async fn a_probe_whose_caller_leaves_makes_room_for_the_next() {
     }
     *mode.lock() = Reply::ok("again");
     timeout(Duration::from_secs(30), async {
-        while router.breaker("a") != Some(State::Closed) {
+        while router.breaker("a") != Some(BreakerState::Closed) {
             complete(&router, "chat").await.unwrap();
         }
     })
@@ -247,7 +247,7 @@ async fn streams_that_are_cut_open_the_breaker_although_they_begin() {
     let (router, _) = router_with(catalog(&upstream, &upstream), flags, PATIENCE);
     let route = route(&router, "chat");
     for n in 0..20 {
-        assert_eq!(router.breaker("a"), Some(State::Closed), "{n}");
+        assert_eq!(router.breaker("a"), Some(BreakerState::Closed), "{n}");
         let answer = router.stream(&route, call()).await.unwrap();
         assert_eq!(&*answer.model, "a");
         let steps: Vec<_> = answer.deltas.collect().await;
@@ -268,16 +268,16 @@ async fn a_breaker_outlives_another_catalog_where_the_model_stays_at_its_place()
     for _ in 0..20 {
         complete(&router, "chat").await.unwrap_err();
     }
-    assert_ne!(router.breaker("a"), Some(State::Closed));
+    assert_ne!(router.breaker("a"), Some(BreakerState::Closed));
     let same = catalog(&upstream, &upstream);
     router
         .adopt(same.clone(), router.clients_of(&same, None).unwrap())
         .await;
-    assert_ne!(router.breaker("a"), Some(State::Closed));
+    assert_ne!(router.breaker("a"), Some(BreakerState::Closed));
     let other = Upstream::start(vec![Reply::ok("hej")]).await;
     let moved = catalog(&other, &upstream);
     router
         .adopt(moved.clone(), router.clients_of(&moved, None).unwrap())
         .await;
-    assert_eq!(router.breaker("a"), Some(State::Closed));
+    assert_eq!(router.breaker("a"), Some(BreakerState::Closed));
 }

@@ -80,7 +80,10 @@ fn a_missing_key_refuses_to_start_outside_development() {
         assert!(embedded(key, Environment::Test).unwrap().needs_sandbox());
     }
     let catalog = embedded(Some("sk-secret"), Environment::Production).unwrap();
-    assert!(matches!(catalog.providers[0].access, Access::Key(_)));
+    assert!(matches!(
+        catalog.providers[0].access,
+        ProviderAccess::Key(_)
+    ));
     assert!(!format!("{catalog:?}").contains("sk-secret"));
 }
 
@@ -97,7 +100,7 @@ async fn a_provider_that_repeats_the_key_does_not_bring_it_into_a_fault() {
         [],
     )
     .unwrap();
-    let request = ChatRequest::new(vec![Message::text("user", "hej")]);
+    let request = ChatRequest::new(vec![ChatMessage::text("user", "hej")]);
     let fault = client
         .complete(&request, Instant::now() + Duration::from_secs(5))
         .await
@@ -119,7 +122,7 @@ fn with_two_keys(upstream: &Upstream, account: &str) -> (ModelRouter, Arc<Events
         upstream.base_url
     );
     let mut catalog = Catalog::parse(&text).unwrap();
-    catalog.providers[0].access = Access::Key("one".into());
+    catalog.providers[0].access = ProviderAccess::Key("one".into());
     catalog.providers[0].keys[0].key = Some("two".into());
     router(catalog, flags())
 }

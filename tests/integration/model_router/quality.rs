@@ -19,7 +19,7 @@ async fn asking(
 
 fn saying(text: &str) -> Call {
     Call {
-        request: ChatRequest::new(vec![Message::text("user", text)]),
+        request: ChatRequest::new(vec![ChatMessage::text("user", text)]),
         ..call()
     }
 }

@@ -12,7 +12,7 @@ use modelramp::{
     recording::Log,
     rollout::{
         controller::{Controller, ControllerParts, World},
-        plan::{Known, Library},
+        plan::{KnownNames, Library},
     },
     storage::Storage,
 };
@@ -87,7 +87,7 @@ async fn a_rollout_that_cannot_be_read_says_what_to_do() {
             metrics: Arc::new(AiMetrics::over(log.clone())),
             log,
             library: Library::default(),
-            known: Known::default(),
+            known: KnownNames::default(),
             world: World::real(),
             holder: "test".into(),
             seen: Default::default(),

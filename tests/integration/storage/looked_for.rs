@@ -11,7 +11,7 @@ use modelramp::{
     },
     alerting::sent::{AlertLog, AlertPlace},
     dashboard::{
-        audit::{AuditFilter, AuditPlace, AuditStore, Subject},
+        audit::{AuditFilter, AuditPlace, AuditStore, AuditSubject},
         requests::{RequestFilter, RequestPlace, RequestStore},
         series::{By, ChartPart, SeriesStore},
         users::UserLookup,
@@ -141,7 +141,7 @@ async fn any_text_can_be_looked_for(database: Database) {
     );
     assert_eq!(storage.attempts(&[ODD.into()]).await.unwrap().len(), 0);
     let changes = AuditFilter {
-        subjects: Subject::ALL.to_vec(),
+        subjects: AuditSubject::ALL.to_vec(),
         subject_id: text(),
         actor: text(),
         ..AuditFilter::default()
@@ -254,7 +254,11 @@ async fn roles_sessions_and_settings_are_in_the_audit(database: Database) {
     assert_eq!(storage.note_settings(&second, at(9)).await.unwrap(), 2);
     assert_eq!(storage.note_settings(&second, at(10)).await.unwrap(), 0);
     let filter = AuditFilter {
-        subjects: vec![Subject::Users, Subject::Sessions, Subject::Settings],
+        subjects: vec![
+            AuditSubject::Users,
+            AuditSubject::Sessions,
+            AuditSubject::Settings,
+        ],
         ..AuditFilter::default()
     };
     let changes = storage.changes(&filter, None, 50).await.unwrap();
@@ -306,7 +310,7 @@ async fn the_audit_is_paged_by_the_order_of_its_ids(database: Database) {
     let settings: BTreeMap<_, _> = names.iter().map(|it| (*it, "x".to_owned())).collect();
     storage.note_settings(&settings, at(0)).await.unwrap();
     let filter = AuditFilter {
-        subjects: Subject::ALL.to_vec(),
+        subjects: AuditSubject::ALL.to_vec(),
         ..AuditFilter::default()
     };
     let all = storage.changes(&filter, None, 100).await.unwrap();

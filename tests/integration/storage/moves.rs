@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use modelramp::{
     _core::{actor::Actor, units::Percent},
     alerting::Outbox,
-    dashboard::audit::{AuditFilter, AuditStore, Subject},
+    dashboard::audit::{AuditFilter, AuditStore, AuditSubject},
     migration::{
         Mode,
         mode::Move,
@@ -81,7 +81,7 @@ async fn a_namespace_takes_the_place_of_its_procedures_and_reports_begin_anew(da
     let left = storage.reports().await.unwrap();
     assert_eq!(left, reports(&[("chatty.x", 3)]));
     let filter = AuditFilter {
-        subjects: vec![Subject::Moves],
+        subjects: vec![AuditSubject::Moves],
         ..AuditFilter::default()
     };
     let lines = storage.changes(&filter, None, 10).await.unwrap();

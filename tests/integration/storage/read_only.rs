@@ -9,7 +9,7 @@ use modelramp::{
     recording::{Event, Log, Outcome},
     rollout::{
         controller::{Controller, ControllerParts, Wishes, World},
-        plan::{Known, Library},
+        plan::{KnownNames, Library},
         rollout::{self, CommandKind},
         store::RolloutStore,
     },
@@ -152,7 +152,7 @@ pub(super) async fn kept_rollout(url: &str) -> String {
         metrics: metrics.clone(),
         log: log.clone(),
         library: Library::default(),
-        known: Known::default(),
+        known: KnownNames::default(),
         world: World::real(),
         holder: "test".into(),
         seen: Default::default(),

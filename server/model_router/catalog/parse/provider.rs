@@ -9,8 +9,8 @@ use crate::{
         toml_reader::{TomlField, TomlTable},
     },
     model_router::{
-        catalog::{Access, FurtherKey, Provider},
-        quota::schedule::Limits,
+        catalog::{FurtherKey, Provider, ProviderAccess},
+        quota::schedule::AccountLimits,
     },
     providers::{
         openai_compatible::endpoint,
@@ -79,10 +79,10 @@ pub(super) fn provider(
         headers: headers.unwrap_or_default(),
         max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT),
         limits_by_new_name: false,
-        quota: quota.filter(|it| *it != Limits::default()),
+        quota: quota.filter(|it| *it != AccountLimits::default()),
         region,
         policy,
-        access: Access::default(),
+        access: ProviderAccess::default(),
     };
     provider.limits_by_new_name =
         limits_by_new_name.unwrap_or_else(|| provider.base_url.starts_with(OPENAI));
@@ -143,7 +143,7 @@ fn further_key<'a>(table: &mut TomlTable<'a>) -> Option<(TomlField<'a>, FurtherK
         api_key_env,
         weight: weight.unwrap_or(1),
         account,
-        quota: quota.filter(|it| *it != Limits::default()),
+        quota: quota.filter(|it| *it != AccountLimits::default()),
         key: None,
     };
     Some((field, key))
@@ -158,9 +158,9 @@ fn account(value: &DeValue<'_>) -> Option<String> {
     plain(value).filter(|name| name.len() <= 64 && name.chars().all(is_plain))
 }
 
-fn quota(table: &mut TomlTable<'_>) -> Limits {
+fn quota(table: &mut TomlTable<'_>) -> AccountLimits {
     let mut count = |key, of| table.optional(key, |it| it.read(of, at_least_one));
-    Limits {
+    AccountLimits {
         minute: count("minute", REQUESTS),
         day: count("day", REQUESTS),
         tokens: count("tokens", TOKENS_A_MINUTE),

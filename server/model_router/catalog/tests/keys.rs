@@ -69,7 +69,7 @@ fn keys_come_from_the_variables_that_the_file_names() {
         catalog
             .providers
             .iter()
-            .all(|p| matches!(p.access, Access::Key(_)))
+            .all(|p| matches!(p.access, ProviderAccess::Key(_)))
     );
     let error = load(
         TWO,
@@ -80,7 +80,10 @@ fn keys_come_from_the_variables_that_the_file_names() {
     assert_eq!(error.to_string().lines().count(), 3, "{error}");
     let one = settings(openrouter::BASE_URL, &both[..1]);
     let catalog = load(TWO, &one, Environment::Development).unwrap();
-    assert!(matches!(catalog.providers[1].access, Access::Sandbox));
+    assert!(matches!(
+        catalog.providers[1].access,
+        ProviderAccess::Sandbox
+    ));
     assert!(catalog.needs_sandbox());
 }
 
@@ -89,7 +92,7 @@ fn another_address_for_openrouter_needs_no_key_in_development() {
     let settings = |base_url| settings(base_url, &[("OTHER_API_KEY", "b")]);
     let local = settings("http://127.0.0.1:8090/v1");
     let catalog = load(TWO, &local, Environment::Development).unwrap();
-    assert!(matches!(catalog.providers[0].access, Access::Open));
+    assert!(matches!(catalog.providers[0].access, ProviderAccess::Open));
     assert_eq!(catalog.providers[0].base_url, "http://127.0.0.1:8090/v1");
     assert_eq!(catalog.providers[1].base_url, "https://other.example/v1");
     assert!(load(TWO, &local, Environment::Production).is_err());

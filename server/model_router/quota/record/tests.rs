@@ -10,20 +10,20 @@ const MOST: Most = Most {
     tokens: Some(900),
 };
 
-fn word(holder: &str, number: u64, wants: Option<u32>) -> Word {
-    Word {
+fn word(holder: &str, number: u64, wants: Option<u32>) -> AccountReport {
+    AccountReport {
         holder: holder.into(),
         number,
         time: number,
         most: MOST,
         wants: wants.into_iter().collect(),
-        ..Word::default()
+        ..AccountReport::default()
     }
 }
 
 /// The same, said once more.
-fn again(word: &Word, wants: Option<u32>) -> Word {
-    Word {
+fn again(word: &AccountReport, wants: Option<u32>) -> AccountReport {
+    AccountReport {
         time: word.time + 1,
         wants: wants.into_iter().collect(),
         ..word.clone()
@@ -31,7 +31,7 @@ fn again(word: &Word, wants: Option<u32>) -> Word {
 }
 
 /// The slot that a word is given which wants one.
-fn hear(used: &mut Used, word: &Word, now_ms: i64) -> Option<i64> {
+fn hear(used: &mut Used, word: &AccountReport, now_ms: i64) -> Option<i64> {
     used.hear(word, now_ms).first().copied().flatten()
 }
 
@@ -62,12 +62,12 @@ fn one_process_may_use_all_and_another_what_is_left() {
     assert!(hear(&mut used, &word("a", 20, Some(1)), NOON_MS + 62_250).is_some());
     assert_eq!(used.requests, 20);
     // What a request takes more is not there for others, and a slot that was not sent is.
-    let change = |requests, tokens| Change {
+    let change = |requests, tokens| UsageChange {
         at_ms: NOON_MS + 62_500,
         requests,
         tokens,
     };
-    let corrected = Word {
+    let corrected = AccountReport {
         changes: vec![change(0, 899)],
         ..word("a", 21, None)
     };
@@ -76,7 +76,7 @@ fn one_process_may_use_all_and_another_what_is_left() {
         hear(&mut used, &word("b", 2, Some(1)), NOON_MS + 62_250),
         None
     );
-    let corrected = Word {
+    let corrected = AccountReport {
         changes: vec![change(-1, -900)],
         ..word("a", 22, None)
     };
@@ -88,12 +88,12 @@ fn one_process_may_use_all_and_another_what_is_left() {
 #[test]
 fn a_word_that_is_said_again_counts_once() {
     let mut used = fresh(NOON_MS);
-    let change = Change {
+    let change = UsageChange {
         at_ms: NOON_MS,
         requests: 3,
         tokens: 30,
     };
-    let said = Word {
+    let said = AccountReport {
         changes: vec![change],
         ..word("a", 1, Some(10))
     };
@@ -121,14 +121,14 @@ fn a_new_day_begins_with_what_arrives_in_it() {
     );
     assert!(hear(&mut used, &word("a", 3, Some(1)), midnight_ms + 2_000).is_some());
     assert_eq!(used.requests, 2, "that of before midnight may arrive after");
-    let told = Word {
+    let told = AccountReport {
         at_least: 50,
         at_least_of: used.day - 1,
         ..word("b", 1, None)
     };
     hear(&mut used, &told, midnight_ms + 3_000);
     assert_eq!(used.requests, 2, "what was told before midnight is past");
-    let told = Word {
+    let told = AccountReport {
         at_least: 50,
         at_least_of: used.day,
         ..word("b", 2, Some(1))
@@ -141,7 +141,7 @@ fn a_new_day_begins_with_what_arrives_in_it() {
 #[test]
 fn an_account_that_rests_gives_nothing_to_anybody() {
     let mut used = fresh(NOON_MS);
-    let rests = Word {
+    let rests = AccountReport {
         rests_until_ms: NOON_MS + 5_000,
         ..word("a", 1, None)
     };
@@ -163,12 +163,12 @@ proptest! {
         let mut used = fresh(NOON_MS);
         let mut now_ms = NOON_MS;
         let (mut numbers, mut times) = ([1_u64; 3], [0_u64; 3]);
-        let mut late: VecDeque<Word> = VecDeque::new();
+        let mut late: VecDeque<AccountReport> = VecDeque::new();
         let mut sent: Vec<i64> = Vec::new();
         for (process, what, pause_ms) in steps {
             now_ms += pause_ms;
             times[process] += 1;
-            let said = Word {
+            let said = AccountReport {
                 time: times[process],
                 wants: vec![10; pause_ms as usize % 4],
                 ..word(&process.to_string(), numbers[process], None)
@@ -215,7 +215,7 @@ fn a_word_that_is_said_again_gets_no_more_than_there_is() {
         None
     );
     assert!(hear(&mut used, &word("a", 2, Some(20)), later_ms).is_some());
-    let rests = Word {
+    let rests = AccountReport {
         rests_until_ms: NOON_MS + 9_000,
         ..word("b", 2, None)
     };
@@ -233,7 +233,7 @@ fn a_word_that_is_said_again_gets_no_more_than_there_is() {
 #[test]
 fn calls_that_say_one_word_get_what_there_is_in_their_order() {
     let mut used = fresh(NOON_MS);
-    let said = Word {
+    let said = AccountReport {
         wants: vec![300, 500, 200, 100, 1],
         ..word("a", 1, None)
     };
@@ -242,7 +242,7 @@ fn calls_that_say_one_word_get_what_there_is_in_their_order() {
     assert_eq!(given, [true, true, false, true, false]);
     assert_eq!((used.requests, used.slots().count()), (3, 3));
     // Its answer was lost, and some have left: what they had others get.
-    let said = Word {
+    let said = AccountReport {
         time: 2,
         wants: vec![900],
         ..said
@@ -252,7 +252,7 @@ fn calls_that_say_one_word_get_what_there_is_in_their_order() {
     // It comes once more, and is nobody's.
     assert_eq!(hear(&mut used, &said, NOON_MS + 1_000), None);
     assert_eq!((used.requests, used.slots().count()), (1, 1));
-    let minute = Word {
+    let minute = AccountReport {
         wants: vec![0; 30],
         ..word("b", 1, None)
     };
@@ -293,7 +293,7 @@ fn a_release_that_stores_its_own_count_in_place_of_all_is_counted_and_nothing_of
     older.sent_ms = vec![NOON_MS; 15];
     let mut used: Used = serde_json::from_str(&serde_json::to_string(&older).unwrap()).unwrap();
     // What it sent counts, and the process is heard on.
-    let said = Word {
+    let said = AccountReport {
         wants: vec![1; 9],
         ..word("a", 4, None)
     };

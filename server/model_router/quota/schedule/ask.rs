@@ -8,7 +8,7 @@ pub use crate::_core::priority::Priority;
 
 /// What an account may do; at least one is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct AccountLimits {
     /// Requests in any 60 seconds.
     pub minute: Option<u32>,
     /// Requests from midnight to midnight, UTC.
@@ -19,7 +19,7 @@ pub struct Limits {
 
 /// Both clocks.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::model_router::quota) struct Moment {
+pub(in crate::model_router::quota) struct Clocks {
     /// For spans; never goes back.
     pub(in crate::model_router::quota) at: Instant,
     /// For days, in milliseconds since 1970; may go back.
@@ -28,11 +28,11 @@ pub(in crate::model_router::quota) struct Moment {
 
 /// A call that wants a slot.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::model_router) struct Ask {
+pub(in crate::model_router) struct SlotRequest {
     /// Whether control's share is closed to it: what a rollout asks besides its users' own requests.
     pub(in crate::model_router) is_spare: bool,
     /// How it belongs to a conversation with tools.
-    pub(in crate::model_router) turn: Turn,
+    pub(in crate::model_router) turn: ConversationTurn,
     /// Tokens that it may take, about; 0 where nobody counts them.
     pub(in crate::model_router) tokens: u32,
     pub(in crate::model_router) priority: Priority,
@@ -49,7 +49,7 @@ pub const MAX_TURNS: u32 = 16;
 
 /// How a call belongs to a conversation with tools, which is several requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::model_router) enum Turn {
+pub(in crate::model_router) enum ConversationTurn {
     /// Not at all.
     #[default]
     Alone,
@@ -71,11 +71,11 @@ pub(in crate::model_router::quota) struct Claim {
 
 impl Claim {
     /// That of a call which asks so.
-    pub(in crate::model_router::quota) fn of(ask: &Ask) -> Self {
+    pub(in crate::model_router::quota) fn of(ask: &SlotRequest) -> Self {
         Self {
             tokens: ask.tokens,
             user: ask.user,
-            begins: matches!(ask.turn, Turn::Begins(_)),
+            begins: matches!(ask.turn, ConversationTurn::Begins(_)),
         }
     }
 
@@ -87,41 +87,41 @@ impl Claim {
 
 /// What a call is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::model_router::quota) enum Told {
+pub(in crate::model_router::quota) enum SlotAnswer {
     /// It has a slot.
     Start,
     /// It waits under this number.
     Wait(u64),
     /// It could not start in time.
-    Refused(Refused),
+    Refused(SlotRefusal),
 }
 
 /// Why a call gets no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct SlotRefusal {
     /// When to come back.
     pub after: Duration,
     /// What is used up.
-    pub reason: Reason,
+    pub reason: SlotRefusalReason,
 }
 
-impl Refused {
+impl SlotRefusal {
     /// There is no place to wait.
     pub(in crate::model_router) const QUEUE: Self = Self {
         after: Duration::from_secs(1),
-        reason: Reason::Queue,
+        reason: SlotRefusalReason::Queue,
     };
 
     /// Nobody says what is left.
     pub(in crate::model_router) const DATABASE: Self = Self {
         after: Duration::from_secs(5),
-        reason: Reason::Database,
+        reason: SlotRefusalReason::Database,
     };
 }
 
 /// What is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum SlotRefusalReason {
     /// The requests of a minute.
     Minute,
     /// The requests of the day.
@@ -136,7 +136,7 @@ pub enum Reason {
     Database,
 }
 
-impl Reason {
+impl SlotRefusalReason {
     /// As metrics name it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -150,14 +150,14 @@ impl Reason {
     }
 }
 
-impl Ask {
+impl SlotRequest {
     /// The queue of background calls.
     pub(super) const BACKGROUND: usize = 2;
 
     /// Its place among the queues: conversations that go on, then by priority.
     pub(super) fn queue(&self) -> usize {
         match (self.priority, self.turn) {
-            (Priority::Interactive, Turn::GoesOn) => 0,
+            (Priority::Interactive, ConversationTurn::GoesOn) => 0,
             (Priority::Interactive, _) => 1,
             (Priority::Background, _) => Self::BACKGROUND,
             (Priority::Batch, _) => 3,

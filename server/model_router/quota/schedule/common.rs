@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Claim, Moment, Refused, Schedule, start::Need};
+use super::{Claim, Clocks, Schedule, SlotRefusal, start::Need};
 use crate::model_router::quota::{record::Most, store::Used};
 
 impl Schedule {
@@ -20,7 +20,7 @@ impl Schedule {
 
     /// All that was used is what stands in the database at its time `now_ms`, and the slots that were taken here
     /// and not given yet.
-    pub(in crate::model_router::quota) fn adopt(&mut self, used: &Used, now_ms: i64, now: Moment) {
+    pub(in crate::model_router::quota) fn adopt(&mut self, used: &Used, now_ms: i64, now: Clocks) {
         self.day = used.day;
         self.used = used.requests.saturating_add(self.taken);
         let at = |ms: i64| {
@@ -43,11 +43,15 @@ impl Schedule {
     }
 
     /// What a call for so many tokens is told whose time is over, as what all have used left nothing for it.
-    pub(in crate::model_router::quota) fn in_vain(&mut self, tokens: u32, now: Moment) -> Refused {
+    pub(in crate::model_router::quota) fn in_vain(
+        &mut self,
+        tokens: u32,
+        now: Clocks,
+    ) -> SlotRefusal {
         self.advance(now);
         let (start, reason) = self.start_of(Need::of(1, tokens), now);
         let after = start.saturating_duration_since(now.at);
-        Refused {
+        SlotRefusal {
             after: after.max(Duration::from_secs(1)),
             reason,
         }

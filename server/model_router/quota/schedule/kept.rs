@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{MINUTE, Moment, Schedule};
+use super::{Clocks, MINUTE, Schedule};
 use crate::model_router::quota::store::Used;
 
 impl Schedule {
     /// At least so many requests of this day were made, by whomever.
-    pub(in crate::model_router::quota) fn used_at_least(&mut self, used: u32, now: Moment) {
+    pub(in crate::model_router::quota) fn used_at_least(&mut self, used: u32, now: Clocks) {
         self.advance(now);
         self.used = self.used.max(used.saturating_add(self.taken));
     }
 
     /// What was used so far; a slot that is taken counts as used now.
-    pub(in crate::model_router::quota) fn used(&mut self, now: Moment) -> Used {
+    pub(in crate::model_router::quota) fn used(&mut self, now: Clocks) -> Used {
         self.advance(now);
         let at_ms = |sent: Instant| {
             let ago = now.at.saturating_duration_since(sent).as_millis() as i64;
@@ -37,7 +37,7 @@ impl Schedule {
     }
 
     /// What was used before, by an earlier process.
-    pub(in crate::model_router::quota) fn restore(&mut self, used: &Used, now: Moment) {
+    pub(in crate::model_router::quota) fn restore(&mut self, used: &Used, now: Clocks) {
         self.advance(now);
         if used.day >= self.day {
             self.used = self.used.saturating_add(used.requests);

@@ -4,21 +4,23 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Moment, Reason, Refused, Schedule, TENTH, Turn, start::Need};
+use super::{
+    Clocks, ConversationTurn, Schedule, SlotRefusal, SlotRefusalReason, TENTH, start::Need,
+};
 
 /// How long room for the rest of a conversation is kept.
 const HOLD: Duration = Duration::from_secs(60);
 
 /// Room that is kept for the rest of a conversation.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Hold {
+pub(super) struct KeptRoom {
     user: Option<u64>,
     /// At least 1.
     pub(super) rest: u32,
     pub(super) until: Instant,
 }
 
-impl Hold {
+impl KeptRoom {
     /// Whether it is kept for this user.
     pub(super) fn is_of(&self, user: Option<u64>) -> bool {
         self.user == user
@@ -27,10 +29,10 @@ impl Hold {
 
 impl Schedule {
     /// Requests that a call needs room for, itself among them.
-    pub(super) fn calls(&self, turn: Turn) -> u32 {
+    pub(super) fn calls(&self, turn: ConversationTurn) -> u32 {
         match turn {
-            Turn::Begins(calls) => self.fitting(calls),
-            Turn::Alone | Turn::GoesOn => 1,
+            ConversationTurn::Begins(calls) => self.fitting(calls),
+            ConversationTurn::Alone | ConversationTurn::GoesOn => 1,
         }
     }
 
@@ -55,7 +57,7 @@ impl Schedule {
         if rest > 0 {
             self.held = self.held.saturating_add(rest);
             let until = now + HOLD;
-            self.holds.push_back(Hold { user, rest, until });
+            self.holds.push_back(KeptRoom { user, rest, until });
         }
     }
 
@@ -67,7 +69,7 @@ impl Schedule {
             return;
         }
         let (rest, until) = (1, now + HOLD);
-        self.holds.push_back(Hold { user, rest, until });
+        self.holds.push_back(KeptRoom { user, rest, until });
     }
 
     /// Room for one request that was kept for this user is free. Whether any was.
@@ -102,7 +104,7 @@ impl Schedule {
 
     /// What is told to a call that may not have the last tenth of the minute or of the day; `None` where more
     /// is left.
-    pub(super) fn keeps(&self, now: Moment) -> Option<Refused> {
+    pub(super) fn keeps(&self, now: Clocks) -> Option<SlotRefusal> {
         let (minute, day) = self.free();
         let is_kept = |free: Option<u32>, of: Option<u32>| {
             free.zip(of)
@@ -112,8 +114,8 @@ impl Schedule {
             is_kept(day, self.limits.day),
             is_kept(minute, self.minute()),
         ) {
-            (true, _) => (Reason::Day, day),
-            (false, true) => (Reason::Minute, minute),
+            (true, _) => (SlotRefusalReason::Day, day),
+            (false, true) => (SlotRefusalReason::Minute, minute),
             (false, false) => return None,
         };
         let need = Need {
@@ -125,6 +127,6 @@ impl Schedule {
         let after = start
             .saturating_duration_since(now.at)
             .max(Duration::from_secs(1));
-        Some(Refused { after, reason })
+        Some(SlotRefusal { after, reason })
     }
 }

@@ -4,7 +4,7 @@ use std::{ops::Add, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{DAY_MS, MINUTE, Moment, Reason, SKEW, Schedule, USED_PERCENT};
+use super::{Clocks, DAY_MS, MINUTE, SKEW, Schedule, SlotRefusalReason, USED_PERCENT};
 
 /// No forecast is longer.
 const LONGEST: Duration = Duration::from_secs(864_000);
@@ -45,14 +45,14 @@ impl Add for Need {
 
 /// What a provider says that it takes: so much more, until then.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::model_router::quota) struct Allowance {
+pub(in crate::model_router::quota) struct LeftUntil {
     pub(in crate::model_router::quota) left: u64,
     /// Of how much, where it says.
     pub(in crate::model_router::quota) of: Option<u64>,
     pub(in crate::model_router::quota) until: Instant,
 }
 
-impl Allowance {
+impl LeftUntil {
     pub(super) fn less(self, others: u64) -> Self {
         let left = self.left.saturating_sub(others);
         Self { left, ..self }
@@ -99,8 +99,8 @@ impl Schedule {
             part(minute, self.minute()),
             part(day, self.limits.day),
             part(self.free_tokens(), self.limits.tokens),
-            self.allowed.and_then(Allowance::share),
-            self.allowed_tokens.and_then(Allowance::share),
+            self.allowed.and_then(LeftUntil::share),
+            self.allowed_tokens.and_then(LeftUntil::share),
         ];
         parts.into_iter().flatten().reduce(f64::min)
     }
@@ -126,26 +126,26 @@ impl Schedule {
     }
 
     /// When the call may start that needs this, and what keeps it from starting earlier.
-    pub(super) fn start_of(&self, need: Need, now: Moment) -> (Instant, Reason) {
+    pub(super) fn start_of(&self, need: Need, now: Clocks) -> (Instant, SlotRefusalReason) {
         let rests = match self.rested(need, now.at) {
-            Some(until) => (until, Reason::Rest),
-            None => (now.at, Reason::Minute),
+            Some(until) => (until, SlotRefusalReason::Rest),
+            None => (now.at, SlotRefusalReason::Minute),
         };
-        let minute = (self.minute_start(need, now.at), Reason::Minute);
-        let tokens = (self.token_start(need, now.at), Reason::Tokens);
-        let allowed = |told: Option<super::Allowance>, is_short: fn(u64, Need) -> bool| {
+        let minute = (self.minute_start(need, now.at), SlotRefusalReason::Minute);
+        let tokens = (self.token_start(need, now.at), SlotRefusalReason::Tokens);
+        let allowed = |told: Option<super::LeftUntil>, is_short: fn(u64, Need) -> bool| {
             told.filter(|it| is_short(it.left, need))
                 .map(|it| it.until)
                 .unwrap_or(now.at)
         };
         let requests = allowed(self.allowed, |left, need| need.before as u64 >= left);
         let told_tokens = allowed(self.allowed_tokens, |left, need| need.tokens > left);
-        let day = (self.day_start(need, now), Reason::Day);
+        let day = (self.day_start(need, now), SlotRefusalReason::Day);
         [
             minute,
-            (requests, Reason::Minute),
+            (requests, SlotRefusalReason::Minute),
             tokens,
-            (told_tokens, Reason::Tokens),
+            (told_tokens, SlotRefusalReason::Tokens),
             day,
         ]
         .into_iter()
@@ -195,11 +195,11 @@ impl Schedule {
 
     /// When each slot lapses that is kept for a conversation, the first first.
     fn lapses(&self) -> impl Iterator<Item = Instant> {
-        let each = |hold: &super::Hold| std::iter::repeat_n(hold.until, hold.rest as usize);
+        let each = |hold: &super::KeptRoom| std::iter::repeat_n(hold.until, hold.rest as usize);
         self.holds.iter().flat_map(each)
     }
 
-    fn day_start(&self, need: Need, now: Moment) -> Instant {
+    fn day_start(&self, need: Need, now: Clocks) -> Instant {
         let Some(day) = self.limits.day else {
             return now.at;
         };

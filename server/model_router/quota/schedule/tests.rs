@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-const FREE: Limits = Limits {
+const FREE: AccountLimits = AccountLimits {
     minute: Some(20),
     day: Some(50),
     tokens: None,
@@ -28,18 +28,18 @@ impl Clock {
         Self { start, utc_ms }
     }
 
-    fn at(&self, ms: u64) -> Moment {
-        Moment {
+    fn at(&self, ms: u64) -> Clocks {
+        Clocks {
             at: self.start + Duration::from_millis(ms),
             utc_ms: self.utc_ms + ms as i64,
         }
     }
 }
 
-fn ask(priority: Priority, user: u64, deadline: Instant) -> Ask {
-    Ask {
+fn ask(priority: Priority, user: u64, deadline: Instant) -> SlotRequest {
+    SlotRequest {
         is_spare: false,
-        turn: Turn::Alone,
+        turn: ConversationTurn::Alone,
         tokens: 0,
         priority,
         user: Some(user),
@@ -49,26 +49,26 @@ fn ask(priority: Priority, user: u64, deadline: Instant) -> Ask {
 }
 
 /// Asks as one user who waits for ten minutes.
-fn patient(now: Moment, priority: Priority, user: u64) -> Ask {
+fn patient(now: Clocks, priority: Priority, user: u64) -> SlotRequest {
     ask(priority, user, now.at + 600 * SECOND)
 }
 
 /// Everything but a slot is a fault.
-fn in_turn(now: Moment, user: u64, turn: Turn) -> Ask {
-    Ask {
+fn in_turn(now: Clocks, user: u64, turn: ConversationTurn) -> SlotRequest {
+    SlotRequest {
         turn,
         ..ask(Priority::Interactive, user, now.at + 30 * SECOND)
     }
 }
 
-fn start(schedule: &mut Schedule, ask: Ask, now: Moment) {
-    assert_eq!(schedule.ask(ask, now), Told::Start);
+fn start(schedule: &mut Schedule, ask: SlotRequest, now: Clocks) {
+    assert_eq!(schedule.ask(ask, now), SlotAnswer::Start);
     schedule.send(0, now);
 }
 
-fn wait(schedule: &mut Schedule, ask: Ask, now: Moment) -> u64 {
+fn wait(schedule: &mut Schedule, ask: SlotRequest, now: Clocks) -> u64 {
     match schedule.ask(ask, now) {
-        Told::Wait(number) => number,
+        SlotAnswer::Wait(number) => number,
         told => panic!("{told:?}"),
     }
 }
@@ -92,8 +92,8 @@ fn what_cannot_start_in_time_is_refused_at_once_and_says_when() {
     let mut schedule = busy(clock);
     let now = clock.at(3_000);
     let told = schedule.ask(ask(Priority::Interactive, 99, now.at + 3 * SECOND), now);
-    let (after, reason) = (59 * SECOND, Reason::Minute);
-    assert_eq!(told, Told::Refused(Refused { after, reason }));
+    let (after, reason) = (59 * SECOND, SlotRefusalReason::Minute);
+    assert_eq!(told, SlotAnswer::Refused(SlotRefusal { after, reason }));
     let number = wait(
         &mut schedule,
         ask(Priority::Interactive, 99, now.at + 59 * SECOND),
@@ -124,8 +124,8 @@ fn a_day_that_is_used_up_opens_after_midnight_and_not_again_when_the_clock_goes_
         clock.at(hour),
     );
     let after = 23 * 3_600 * SECOND - 10 * SECOND + SKEW;
-    let reason = Reason::Day;
-    assert_eq!(told, Told::Refused(Refused { after, reason }));
+    let reason = SlotRefusalReason::Day;
+    assert_eq!(told, SlotAnswer::Refused(SlotRefusal { after, reason }));
     let next = clock.at(24 * hour - 10_000 + 2_000);
     for user in 0..19 {
         start(
@@ -134,13 +134,13 @@ fn a_day_that_is_used_up_opens_after_midnight_and_not_again_when_the_clock_goes_
             next,
         );
     }
-    let back = Moment {
+    let back = Clocks {
         at: next.at + 120 * SECOND,
         utc_ms: MIDNIGHT_MS + DAY_MS - 1,
     };
     schedule.due(back);
     assert_eq!(schedule.free(), (Some(19), Some(31)));
-    let again = Moment {
+    let again = Clocks {
         at: next.at + 240 * SECOND,
         utc_ms: next.utc_ms,
     };
@@ -152,7 +152,7 @@ fn a_day_that_is_used_up_opens_after_midnight_and_not_again_when_the_clock_goes_
 fn a_clock_that_was_years_ahead_closes_no_account_for_years() {
     let clock = Clock::from(MIDNIGHT_MS + 10_000);
     let mut schedule = Schedule::new(FREE, clock.at(0));
-    let ahead = Moment {
+    let ahead = Clocks {
         at: clock.at(1_000).at,
         utc_ms: MIDNIGHT_MS + 1_000 * DAY_MS,
     };
@@ -198,7 +198,7 @@ fn a_person_comes_before_the_background_and_that_before_a_batch() {
 #[test]
 fn a_user_who_floods_waits_for_itself() {
     let clock = Clock::from(MIDNIGHT_MS);
-    let limits = Limits {
+    let limits = AccountLimits {
         minute: Some(20),
         day: None,
         tokens: None,
@@ -215,7 +215,9 @@ fn a_user_who_floods_waits_for_itself() {
     let flood: Vec<_> = (0..10_000)
         .map(|_| schedule.ask(patient(now, Priority::Interactive, 1), now))
         .collect();
-    let waits = flood.iter().filter(|told| matches!(told, Told::Wait(_)));
+    let waits = flood
+        .iter()
+        .filter(|told| matches!(told, SlotAnswer::Wait(_)));
     assert_eq!(waits.count(), MAX_USER);
     let one = wait(&mut schedule, patient(now, Priority::Interactive, 2), now);
     let due = schedule.due(clock.at(62_000));
@@ -233,7 +235,7 @@ fn slots_that_were_not_used_come_back() {
     let mut schedule = Schedule::new(FREE, clock.at(0));
     for _ in 0..100 {
         let ask = patient(clock.at(0), Priority::Interactive, 1);
-        assert_eq!(schedule.ask(ask, clock.at(0)), Told::Start);
+        assert_eq!(schedule.ask(ask, clock.at(0)), SlotAnswer::Start);
         schedule.give_back(Claim::of(&ask));
     }
     assert_eq!(schedule.free(), (Some(19), Some(50)));
@@ -257,7 +259,7 @@ fn an_account_that_rests_starts_nothing() {
 fn after_a_rest_one_goes_first_and_then_twice_as_many_each_second() {
     let clock = Clock::from(MIDNIGHT_MS);
     let now = clock.at(0);
-    let mut schedule = Schedule::new(Limits::default(), now);
+    let mut schedule = Schedule::new(AccountLimits::default(), now);
     assert!(schedule.rest(clock.at(20_000).at, now.at));
     assert!(
         !schedule.rest(clock.at(20_000).at, now.at),
@@ -267,7 +269,7 @@ fn after_a_rest_one_goes_first_and_then_twice_as_many_each_second() {
     for user in 0..20 {
         wait(
             &mut schedule,
-            Ask {
+            SlotRequest {
                 user: Some(user),
                 ..asked
             },
@@ -290,15 +292,15 @@ fn after_a_rest_one_goes_first_and_then_twice_as_many_each_second() {
         assert_eq!(due, more, "at {ms} ms");
     }
     // Whoever would rather ask another model is told when those before it have gone.
-    let hurried = Ask {
+    let hurried = SlotRequest {
         waits_out_rest: false,
         user: Some(99),
         ..asked
     };
     let after = Duration::from_secs(2);
-    let reason = Reason::Rest;
+    let reason = SlotRefusalReason::Rest;
     let told = schedule.ask(hurried, clock.at(23_000));
-    assert_eq!(told, Told::Refused(Refused { after, reason }));
+    assert_eq!(told, SlotAnswer::Refused(SlotRefusal { after, reason }));
     // One that is refused again lets the others wait once more.
     schedule.rest(clock.at(43_000).at, clock.at(23_000).at);
     assert_eq!(schedule.due(clock.at(42_999)).len(), 0);
@@ -311,29 +313,36 @@ fn who_is_refused_for_a_rest_keeps_the_room_of_its_conversation() {
     let clock = Clock::from(MIDNIGHT_MS);
     let now = clock.at(0);
     let mut schedule = Schedule::new(FREE, now);
-    start(&mut schedule, in_turn(now, 1, Turn::Begins(3)), now);
+    start(
+        &mut schedule,
+        in_turn(now, 1, ConversationTurn::Begins(3)),
+        now,
+    );
     schedule.rest(clock.at(1_000).at, now.at);
-    let goes_on = Ask {
+    let goes_on = SlotRequest {
         waits_out_rest: false,
-        ..in_turn(now, 1, Turn::GoesOn)
+        ..in_turn(now, 1, ConversationTurn::GoesOn)
     };
     for _ in 0..3 {
-        assert!(matches!(schedule.ask(goes_on, now), Told::Refused(_)));
+        assert!(matches!(schedule.ask(goes_on, now), SlotAnswer::Refused(_)));
     }
     assert_eq!(schedule.free(), (Some(16), Some(47)));
     // Of somebody without room nothing is kept.
-    let of_other = Ask {
+    let of_other = SlotRequest {
         user: Some(2),
         ..goes_on
     };
-    assert!(matches!(schedule.ask(of_other, now), Told::Refused(_)));
+    assert!(matches!(
+        schedule.ask(of_other, now),
+        SlotAnswer::Refused(_)
+    ));
     assert_eq!(schedule.free(), (Some(16), Some(47)));
 }
 
 #[test]
 fn what_follows_a_rest_is_no_longer_than_it_was() {
     let clock = Clock::from(MIDNIGHT_MS);
-    let mut schedule = Schedule::new(Limits::default(), clock.at(0));
+    let mut schedule = Schedule::new(AccountLimits::default(), clock.at(0));
     schedule.rest(clock.at(80).at, clock.at(0).at);
     for user in 0..100 {
         let asked = patient(clock.at(0), Priority::Interactive, user);
@@ -344,9 +353,9 @@ fn what_follows_a_rest_is_no_longer_than_it_was() {
     assert_eq!(schedule.due(clock.at(160)).len(), 84);
     // A slot that comes back unused is there for another.
     schedule.rest(clock.at(10_000).at, clock.at(2_000).at);
-    let asked = in_turn(clock.at(10_000), 1, Turn::Begins(3));
+    let asked = in_turn(clock.at(10_000), 1, ConversationTurn::Begins(3));
     for _ in 0..5 {
-        assert_eq!(schedule.ask(asked, clock.at(10_000)), Told::Start);
+        assert_eq!(schedule.ask(asked, clock.at(10_000)), SlotAnswer::Start);
         schedule.give_back(Claim::of(&asked));
     }
 }
@@ -357,24 +366,27 @@ fn the_last_tenth_is_kept_from_what_is_spare() {
     let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
     let mut schedule = Schedule::new(FREE, clock.at(0));
     let now = clock.at(0);
-    let spare = |user| Ask {
+    let spare = |user| SlotRequest {
         is_spare: true,
         ..patient(now, Priority::Batch, user)
     };
     // Two of a minute's 19.
     (0..17).for_each(|user| start(&mut schedule, spare(user), now));
-    let Told::Refused(refused) = schedule.ask(spare(17), now) else {
+    let SlotAnswer::Refused(refused) = schedule.ask(spare(17), now) else {
         panic!()
     };
-    assert_eq!((refused.reason, refused.after), (Reason::Minute, MINUTE));
+    assert_eq!(
+        (refused.reason, refused.after),
+        (SlotRefusalReason::Minute, MINUTE)
+    );
     start(&mut schedule, patient(now, Priority::Interactive, 18), now);
     // Five of a day's 50.
     let later = clock.at(120_000);
     schedule.used_at_least(45, later);
-    let Told::Refused(refused) = schedule.ask(spare(19), later) else {
+    let SlotAnswer::Refused(refused) = schedule.ask(spare(19), later) else {
         panic!()
     };
-    assert_eq!(refused.reason, Reason::Day);
+    assert_eq!(refused.reason, SlotRefusalReason::Day);
     start(
         &mut schedule,
         patient(later, Priority::Interactive, 20),
@@ -382,10 +394,10 @@ fn the_last_tenth_is_kept_from_what_is_spare() {
     );
 }
 
-fn allowance(left: u64, until: Moment) -> Option<Allowance> {
+fn allowance(left: u64, until: Clocks) -> Option<LeftUntil> {
     let until = until.at;
     let of = Some(10);
-    Some(Allowance { left, of, until })
+    Some(LeftUntil { left, of, until })
 }
 
 #[test]
@@ -413,9 +425,9 @@ fn what_a_provider_says_with_an_answer_only_lowers_what_is_known() {
     let told = schedule.ask(ask(Priority::Interactive, 6, now.at + SECOND), now);
     assert_eq!(
         told,
-        Told::Refused(Refused {
+        SlotAnswer::Refused(SlotRefusal {
             after: 10 * SECOND,
-            reason: Reason::Minute
+            reason: SlotRefusalReason::Minute
         })
     );
     let later = clock.at(10_000);
@@ -429,7 +441,7 @@ fn what_a_provider_says_with_an_answer_only_lowers_what_is_known() {
     });
     let told = schedule.ask(ask(Priority::Interactive, 19, later.at + SECOND), later);
     assert!(
-        matches!(told, Told::Refused(_)),
+        matches!(told, SlotAnswer::Refused(_)),
         "the minute of the account holds all the same: {told:?}"
     );
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::*;
 use crate::model_router::quota::{
-    record::{Given, Word},
+    record::{AccountReport, ReportAnswer},
     store::Shared,
 };
 
@@ -66,13 +66,13 @@ impl QuotaStore for Database {
         true
     }
 
-    async fn say(&self, _: &str, word: &Word) -> anyhow::Result<Given> {
+    async fn say(&self, _: &str, word: &AccountReport) -> anyhow::Result<ReportAnswer> {
         let said = || {
             let now_ms = Self::now_ms();
             let mut used = self.used.lock();
             let slots = used.hear(word, now_ms);
             let used = used.clone();
-            Given {
+            ReportAnswer {
                 slots,
                 used,
                 now_ms,
@@ -122,7 +122,7 @@ async fn one_process_has_all_and_the_others_wait_for_what_it_has_used() {
     // It has not heard of the other, and finds that out.
     assert_eq!(left(&second), Some(19));
     let refused = second.enter("p", &model, ask(3)).await.err().unwrap();
-    assert_eq!(refused.reason, Reason::Minute);
+    assert_eq!(refused.reason, SlotRefusalReason::Minute);
     assert!((61..=62).contains(&refused.after.as_secs()), "{refused:?}");
     assert_eq!(left(&second), Some(0));
     let began = Instant::now();
@@ -143,7 +143,7 @@ async fn while_the_database_is_away_calls_wait_and_nobody_takes_a_slot() {
     quotas.listen(9).await.unwrap();
     database.is_away.store(true, Ordering::Relaxed);
     let refused = quotas.enter("p", &model, ask(3)).await.err().unwrap();
-    assert_eq!(refused.reason, Reason::Database);
+    assert_eq!(refused.reason, SlotRefusalReason::Database);
     let came_back = async {
         tokio::time::sleep(Duration::from_secs(4)).await;
         database.is_away.store(false, Ordering::Relaxed);
@@ -249,7 +249,7 @@ async fn nobody_waits_for_a_database_that_is_away_until_the_call_is_over() {
         .into_iter()
         .map(|it| it.err().unwrap().reason)
         .collect();
-    assert_eq!(reasons, [Reason::Database; 9]);
+    assert_eq!(reasons, [SlotRefusalReason::Database; 9]);
     assert!((5..=7).contains(&began.elapsed().as_secs()));
 }
 
@@ -262,7 +262,7 @@ async fn a_call_that_could_not_wait_hears_what_is_used_up() {
         first.enter("p", &model, ask(3)).await.unwrap().send();
     }
     let refused = second.enter("p", &model, ask(0)).await.err().unwrap();
-    assert_eq!(refused.reason, Reason::Minute);
+    assert_eq!(refused.reason, SlotRefusalReason::Minute);
     assert!((61..=62).contains(&refused.after.as_secs()), "{refused:?}");
 }
 
@@ -272,7 +272,7 @@ async fn a_person_waits_behind_no_batch_for_a_slow_database() {
     let (quotas, model) = on(&database).await;
     database.takes_ms.store(100, Ordering::Relaxed);
     let began = Instant::now();
-    let batch = Ask {
+    let batch = SlotRequest {
         priority: Priority::Batch,
         ..ask(20)
     };
@@ -385,17 +385,19 @@ async fn a_conversation_keeps_its_room_while_one_of_its_calls_asks_again_and_aga
     let database = Database::new(2);
     let (quotas, model) = on(&database).await;
     quotas.listen(9).await.unwrap();
-    let of_one = |turn| Ask {
+    let of_one = |turn| SlotRequest {
         turn,
         user: Some(7),
         ..ask(3)
     };
-    let begins = of_one(Turn::Begins(4));
+    let begins = of_one(ConversationTurn::Begins(4));
     let (_, course) = quotas.enter("p", &model, begins).await.unwrap().send();
     assert_eq!(left(&quotas), Some(15));
     database.is_away.store(true, Ordering::Relaxed);
-    let goes_on = quotas.enter("p", &model, of_one(Turn::GoesOn)).await;
-    assert_eq!(goes_on.err().unwrap().reason, Reason::Database);
+    let goes_on = quotas
+        .enter("p", &model, of_one(ConversationTurn::GoesOn))
+        .await;
+    assert_eq!(goes_on.err().unwrap().reason, SlotRefusalReason::Database);
     // Of three requests that were to come one has come.
     assert_eq!(left(&quotas), Some(16));
     course.ends(Some(7));
@@ -410,12 +412,12 @@ async fn who_waits_behind_others_for_a_slow_database_goes_with_them() {
     database.takes_ms.store(400, Ordering::Relaxed);
     let calls = join_all((0..19).map(|_| quotas.enter("p", &model, ask(30)))).await;
     let reasons = calls.iter().filter_map(|it| it.as_ref().err());
-    assert_eq!(reasons.collect::<Vec<_>>(), [&Refused::DATABASE; 0]);
+    assert_eq!(reasons.collect::<Vec<_>>(), [&SlotRefusal::DATABASE; 0]);
     drop(calls);
     quotas.listen(9).await.unwrap();
     let late = join_all((0..19).map(|_| quotas.enter("p", &model, ask(3)))).await;
     let reasons: Vec<_> = late.iter().filter_map(|it| it.as_ref().err()).collect();
-    assert_eq!(reasons, [&Refused::QUEUE; 0]);
+    assert_eq!(reasons, [&SlotRefusal::QUEUE; 0]);
     assert_eq!(database.words.load(Ordering::Relaxed), 5);
 }
 
@@ -424,19 +426,19 @@ async fn a_call_that_could_not_wait_hears_when_there_are_tokens_for_it() {
     let database = Database::new(2);
     let (first, model) = on(&database).await;
     let (second, _) = on(&database).await;
-    let limits = Limits {
+    let limits = AccountLimits {
         tokens: Some(1_000),
-        ..Limits::default()
+        ..AccountLimits::default()
     };
     for quotas in [&first, &second] {
         quotas.accounts["p"].whole.limit(limits);
     }
-    let of = |tokens, seconds| Ask {
+    let of = |tokens, seconds| SlotRequest {
         tokens,
         ..ask(seconds)
     };
     first.enter("p", &model, of(900, 3)).await.unwrap().send();
     let refused = second.enter("p", &model, of(100, 0)).await.err().unwrap();
-    assert_eq!(refused.reason, Reason::Tokens);
+    assert_eq!(refused.reason, SlotRefusalReason::Tokens);
     assert!((61..=62).contains(&refused.after.as_secs()), "{refused:?}");
 }

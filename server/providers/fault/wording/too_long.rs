@@ -5,7 +5,7 @@
 //! `トークン`) with two numbers, of which one is more than the other. What speaks of the answer's length, of a
 //! rate or of another thing is none of these.
 
-use super::{FaultKind, Rule, Word, first, languages, numbers};
+use super::{ErrorText, FaultKind, Rule, first, languages, numbers};
 
 /// What is sent to a model.
 const PROMPT: &[&str] = &[
@@ -237,7 +237,7 @@ const SIZES: std::ops::Range<u64> = 600..10_000_000;
 
 /// Whether a text says that the prompt does not fit, and not that too long an answer was asked for, nor
 /// too much in a time. Numbers alone say so in a refusal only: a server that breaks may name any.
-pub(super) fn is_too_long(word: &Word, is_refusal: bool) -> bool {
+pub(super) fn is_too_long(word: &ErrorText, is_refusal: bool) -> bool {
     if is_of_answer_or_rate(word) {
         return false;
     }
@@ -256,18 +256,18 @@ pub(super) fn is_too_long(word: &Word, is_refusal: bool) -> bool {
 }
 
 /// The numbers of these texts that may count a prompt's tokens.
-pub(in super::super) fn sizes(words: &[Word]) -> Vec<u64> {
+pub(in super::super) fn sizes(words: &[ErrorText]) -> Vec<u64> {
     let words = words.iter();
     let words = words.filter(|word| !is_of_answer_or_rate(word) && !is_of_another(word));
     words.flat_map(sizes_in).collect()
 }
 
-fn sizes_in(word: &Word) -> Vec<u64> {
+fn sizes_in(word: &ErrorText) -> Vec<u64> {
     let numbers = numbers::numbers(&word.text).into_iter();
     numbers.filter(|number| SIZES.contains(number)).collect()
 }
 
-fn is_of_answer_or_rate(word: &Word) -> bool {
+fn is_of_answer_or_rate(word: &ErrorText) -> bool {
     let of_answer = says(
         word,
         &[
@@ -298,13 +298,13 @@ fn is_of_prompt(text: &str) -> bool {
 }
 
 /// Whether a text in whatever language speaks of something else than a prompt.
-fn is_of_another(word: &Word) -> bool {
+fn is_of_another(word: &ErrorText) -> bool {
     let of_prompt = || says(word, PROMPT) || says(word, languages::OWN_TEXT);
     says(word, OTHER_THINGS)
         || says(word, languages::OTHER_THINGS)
         || (says(word, languages::ANSWER) && !of_prompt())
 }
 
-fn says(word: &Word, list: &[&str]) -> bool {
+fn says(word: &ErrorText, list: &[&str]) -> bool {
     list.iter().any(|part| word.text.contains(part))
 }

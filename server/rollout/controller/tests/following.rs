@@ -100,12 +100,12 @@ async fn who_leads_and_hears_nothing_for_as_long_as_a_lease_lasts_says_no_longer
         }
         first.controller.leader()
     };
-    assert_eq!(says_after(1).await, Leader::Here);
+    assert_eq!(says_after(1).await, WhoLeads::Here);
     first.store.1.cut();
-    assert_eq!(says_after(7).await, Leader::Here);
-    assert_eq!(says_after(4).await, Leader::Nobody);
+    assert_eq!(says_after(7).await, WhoLeads::Here);
+    assert_eq!(says_after(4).await, WhoLeads::Nobody);
     first.store.1.mend();
-    assert_eq!(says_after(1).await, Leader::Here);
+    assert_eq!(says_after(1).await, WhoLeads::Here);
 }
 
 #[tokio::test]

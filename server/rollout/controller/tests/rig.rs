@@ -158,14 +158,14 @@ impl Rig {
             flags: flags.clone(),
             metrics: metrics.clone(),
             log: log.clone(),
-            library: Library::load(None, &Known::default()).expect("good plans"),
-            known: Known {
+            library: Library::load(None, &KnownNames::default()).expect("good plans"),
+            known: KnownNames {
                 routes: [(
                     "chat".to_owned(),
                     [vec!["trusty".into()], vec!["m".into()]].into(),
                 )]
                 .into(),
-                ..Known::default()
+                ..KnownNames::default()
             },
             world: clock.world(),
             holder: format!("test-{}", store.starts()),

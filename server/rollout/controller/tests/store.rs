@@ -18,7 +18,7 @@ use crate::{
     rollout::{
         evidence::UserHistory,
         placebos::KeptPlacebo,
-        store::{Commit, CommitError, Mark, Position, StoredStatus},
+        store::{Commit, CommitError, Position, RolloutsMark, StoredStatus},
         trials::Trial,
     },
 };
@@ -253,7 +253,7 @@ impl RolloutStore for MemoryStore {
         }))
     }
 
-    async fn mark(&self) -> anyhow::Result<Mark> {
+    async fn mark(&self) -> anyhow::Result<RolloutsMark> {
         let db = self.there()?;
         let versions = db.rollouts.iter().map(|it| it.version);
         Ok((db.rollouts.len() as i64, versions.sum()))

@@ -14,9 +14,9 @@ const IN_A_ROW: usize = 3;
 /// The last first attempts, the newest last: when, in milliseconds since 1970, and whether it was answered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(in crate::rollout::evidence) struct Recent(Vec<(i64, bool)>);
+pub(in crate::rollout::evidence) struct RecentAttempts(Vec<(i64, bool)>);
 
-impl Recent {
+impl RecentAttempts {
     /// Takes note of the end of one; gives the one that is forgotten for it.
     pub(in crate::rollout::evidence) fn see(
         &mut self,

@@ -9,7 +9,7 @@ const SUPPOSED: u32 = 10;
 /// With so few attempts between, two outages are one that comes and goes.
 const BETWEEN: u32 = 12;
 
-/// The last [`BEFORE`] attempts that are too old to be among the newest six ([`Recent`](super::recent::Recent)), but those of outages.
+/// The last [`BEFORE`] attempts that are too old to be among the newest six ([`RecentAttempts`](super::recent::RecentAttempts)), but those of outages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Usual {
     /// A bit each, the newest the lowest; 1 is lost.

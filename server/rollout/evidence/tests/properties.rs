@@ -11,7 +11,7 @@ proptest! {
     ) {
         let mut all = traffic(count, every, |i, is_candidate| i % errors == 0 || (is_candidate && i % 3 == 0));
         for (i, one) in all.iter_mut().enumerate().filter(|(i, _)| i % 11 == 0) {
-            one.end = End::Uncounted(Kind::ALL[i % Kind::ALL.len()]);
+            one.end = RequestEnd::Uncounted(Kind::ALL[i % Kind::ALL.len()]);
         }
         let cut = (cut * all.len() as f64) as usize;
         let (mut whole, saved) = (folded_of(&SOME, &all), folded_of(&SOME, &all[..cut]));
@@ -57,7 +57,7 @@ proptest! {
             let mut one = request(0, subject, is_candidate, error);
             (one.at_ms, one.latency_ms, one.was_open) = (at_ms, latency_ms, subject % 5 == 0);
             if subject % 3 == 0 {
-                one.end = if error { End::TimedOut } else { End::Unknown };
+                one.end = if error { RequestEnd::TimedOut } else { RequestEnd::Unknown };
             }
             evidence.fold(&one, share(percent));
             evidence.feedback(subject, one.variant, error, at_ms);
@@ -74,8 +74,8 @@ proptest! {
     ) {
         let (x0, x1) = (x0.min(control), x1.min(candidate));
         prop_assume!((x0 + x1) * 10 > control + candidate);
-        let bin = Counts { requests: [control, candidate].into(), errors: [x0, x1].into() };
-        let mut ratio = Ratio::new(Direction::Crashing, null, Restarts::NEVER);
+        let bin = BinCounts { requests: [control, candidate].into(), errors: [x0, x1].into() };
+        let mut ratio = Ratio::new(TestDirection::Crashing, null, Restarts::NEVER);
         ratio.judge(bin);
         // P(x₁ | x₀ + x₁ errors) by counting: Σ over all sets of failing requests, each candidate
         // failure weighted by the odds.

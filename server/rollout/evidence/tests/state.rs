@@ -20,7 +20,7 @@ fn why_it_was_taken_back_is_the_same_days_after() {
         last_ms = 1_000 * i64::from(number);
         evidence.fold(&request(last_ms, 7, false, false), share(50.0));
         let mut refused = request(last_ms, 8, true, true);
-        refused.end = End::Uncounted(Kind::Refused);
+        refused.end = RequestEnd::Uncounted(Kind::Refused);
         evidence.fold(&refused, share(50.0));
     }
     let then = evidence.verdict(BEGIN + last_ms);
@@ -65,7 +65,7 @@ fn the_state_is_bounded() {
                 _ => Quality::Good,
             });
             one.end = if i % 11 == 0 {
-                End::Uncounted(Kind::ALL[i % Kind::ALL.len()])
+                RequestEnd::Uncounted(Kind::ALL[i % Kind::ALL.len()])
             } else {
                 one.end
             };
@@ -128,9 +128,9 @@ fn a_table_of_an_earlier_release_is_found_again() {
     for subject in [1, 77, u64::MAX, 0x1234_5678_9abc_def0] {
         let mut slots = vec![0; 8_192];
         slots[place(subject)] = 5;
-        let mut users: Users = serde_json::from_value(text(slots)).unwrap();
+        let mut users: UserSlots = serde_json::from_value(text(slots)).unwrap();
         assert_eq!(users.of(subject).stratum(), 5);
     }
-    let long = serde_json::from_value::<Users>(text(vec![0; 65_537])).unwrap_err();
+    let long = serde_json::from_value::<UserSlots>(text(vec![0; 65_537])).unwrap_err();
     assert!(long.to_string().contains("65537 slots"), "{long}");
 }

@@ -106,7 +106,7 @@ fn a_request_that_tells_nothing_is_of_the_kind_that_most_are() {
     let late_ms = evidence.late_after_ms().unwrap();
     assert!((4_000.0..4_500.0).contains(&late_ms), "{late_ms}");
     let hanging = Observation {
-        end: End::Unknown,
+        end: RequestEnd::Unknown,
         latency_ms: late_ms + 1.0,
         ..request(8_000 * 8_640, 10, true, false)
     };
@@ -128,7 +128,7 @@ fn a_request_that_tells_nothing_is_of_the_kind_that_most_are() {
 fn who_goes_away_after_the_first_words_knows_how_long_they_took() {
     let gone = |first_words_ms| {
         let one = Observation {
-            end: End::Unknown,
+            end: RequestEnd::Unknown,
             latency_ms: 40_000.0,
             first_words_ms,
             ..request(0, 1, true, false)
@@ -139,7 +139,7 @@ fn who_goes_away_after_the_first_words_knows_how_long_they_took() {
     assert_eq!(gone(Some(900.0)), Some(false), "it is not slow");
     assert_eq!(gone(None), Some(true), "it waited for them");
     let early = Observation {
-        end: End::Unknown,
+        end: RequestEnd::Unknown,
         latency_ms: 500.0,
         ..request(0, 1, true, false)
     };
@@ -153,7 +153,7 @@ fn who_goes_away_after_the_first_words_was_answered() {
         let mut evidence =
             Evidence::of_edition(edition, &EvidencePlan::default(), readers(), BEGIN);
         let gone = Observation {
-            end: End::Unknown,
+            end: RequestEnd::Unknown,
             first_words_ms,
             ..request(0, 10, true, false)
         };

@@ -11,7 +11,7 @@ const EPISODE_MS: i64 = 300_000;
 
 /// The episode under way, or the refusals that may become one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Account {
+pub(super) struct AccountEpisode {
     /// When the last few came.
     recent_ms: Vec<i64>,
     is_under_way: bool,
@@ -19,7 +19,7 @@ pub(super) struct Account {
     refused: PerArm<u64>,
 }
 
-impl Account {
+impl AccountEpisode {
     pub(super) fn fold(&mut self, arm: Variant, at_ms: i64) {
         self.recent_ms
             .retain(|then| at_ms.saturating_sub(*then) < EPISODE_MS);
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn an_episode_begins_with_five_within_five_minutes_and_ends_by_itself() {
-        let mut account = Account::default();
+        let mut account = AccountEpisode::default();
         for n in 0..4 {
             account.fold(Candidate, n * 1_000);
         }
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn refusals_far_apart_are_none() {
-        let mut account = Account::default();
+        let mut account = AccountEpisode::default();
         for n in 0..100 {
             account.fold(Candidate, n * 90_000);
             assert_eq!(account.under_way(n * 90_000), None);

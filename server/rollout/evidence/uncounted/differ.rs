@@ -23,7 +23,7 @@ use super::{
     super::{
         super::arms::PerArm,
         mixture::Restarts,
-        ratio::{Direction, Ratio},
+        ratio::{Ratio, TestDirection},
     },
     Kind,
 };
@@ -65,7 +65,7 @@ impl Test {
     fn new(margin: f64) -> Self {
         Self {
             met: PerArm::default(),
-            ratio: Ratio::new(Direction::Differing, margin, Restarts::NEVER),
+            ratio: Ratio::new(TestDirection::Differing, margin, Restarts::NEVER),
         }
     }
 }

@@ -16,7 +16,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{super::Edition, End};
+use super::{super::Edition, RequestEnd};
 use crate::_core::{assignment::Variant, units::Percent};
 
 /// First attempts without a good answer.
@@ -91,10 +91,10 @@ impl Silence {
         edition: Edition,
         arm: Variant,
         subject: u64,
-        end: End,
+        end: RequestEnd,
         at_ms: i64,
     ) -> bool {
-        let is_good = end == End::Answered;
+        let is_good = end == RequestEnd::Answered;
         if arm == Variant::Control || is_good {
             self.alone_since_ms = None;
         } else if edition >= Edition::Eighth {
@@ -193,7 +193,7 @@ mod tests {
 
     use super::{super::Kind, *};
 
-    const REFUSED: End = End::Uncounted(Kind::Refused);
+    const REFUSED: RequestEnd = RequestEnd::Uncounted(Kind::Refused);
 
     fn share(percent: f64) -> Percent {
         Percent::new(percent).expect("a share")
@@ -203,7 +203,7 @@ mod tests {
     fn after(attempts: impl IntoIterator<Item = (Variant, u64, bool)>) -> Silence {
         let mut silence = Silence::default();
         for (n, (arm, user, good)) in (0..).zip(attempts) {
-            let end = if good { End::Answered } else { REFUSED };
+            let end = if good { RequestEnd::Answered } else { REFUSED };
             silence.fold(Edition::NEWEST, arm, user, end, n * 100);
         }
         silence
@@ -285,9 +285,15 @@ mod tests {
             let mut silence = Silence::new(edition);
             for n in 0..20 {
                 if n == before {
-                    silence.fold(Edition::NEWEST, Control, 1_000, End::Answered, 0);
+                    silence.fold(Edition::NEWEST, Control, 1_000, RequestEnd::Answered, 0);
                 }
-                silence.fold(Edition::NEWEST, Candidate, n as u64 % 9, End::Failed, 0);
+                silence.fold(
+                    Edition::NEWEST,
+                    Candidate,
+                    n as u64 % 9,
+                    RequestEnd::Failed,
+                    0,
+                );
             }
             silence.is_proven(share(percent))
         };
@@ -300,12 +306,12 @@ mod tests {
     #[test]
     fn a_day_of_failures_in_which_nobody_asks_control_is_enough_at_any_share() {
         const HOUR_MS: i64 = DAY_MS / 24;
-        let hours = |edition, attempts: i64, control: Option<(i64, End)>| {
+        let hours = |edition, attempts: i64, control: Option<(i64, RequestEnd)>| {
             let mut silence = Silence::new(edition);
-            silence.fold(edition, Candidate, 1, End::Answered, -1);
+            silence.fold(edition, Candidate, 1, RequestEnd::Answered, -1);
             for n in 0..attempts {
                 let at_ms = n * HOUR_MS / 2;
-                silence.fold(edition, Candidate, 1, End::Failed, at_ms);
+                silence.fold(edition, Candidate, 1, RequestEnd::Failed, at_ms);
                 if let Some((_, end)) = control.filter(|(when, _)| *when == n) {
                     silence.fold(edition, Control, 2, end, at_ms);
                 }
@@ -317,23 +323,23 @@ mod tests {
         assert!(!hours(newest, 48, None), "not a day yet");
         assert!(!hours(Edition::Seventh, 1_000, None));
         assert!(
-            !hours(newest, 60, Some((30, End::Answered))),
+            !hours(newest, 60, Some((30, RequestEnd::Answered))),
             "control was asked"
         );
         assert!(
-            !hours(newest, 90, Some((3, End::Failed))),
+            !hours(newest, 90, Some((3, RequestEnd::Failed))),
             "and it failed at last"
         );
         let mut few = Silence::new(newest);
         for n in 0..30 {
-            few.fold(newest, Candidate, 1, End::Failed, n * HOUR_MS);
+            few.fold(newest, Candidate, 1, RequestEnd::Failed, n * HOUR_MS);
         }
         assert!(few.is_alone() && !few.is_proven(share(50.0)), "too few");
     }
 
     #[test]
     fn an_outage_of_both_arms_blames_nobody_before_control_would_have_shown() {
-        let outage = |attempts: u64, end: End| {
+        let outage = |attempts: u64, end: RequestEnd| {
             let mut silence = after((0..20).map(|user| (Control, user, true)));
             for n in 0..attempts {
                 silence.fold(Edition::NEWEST, Candidate, n % 9, end, 10_000);
@@ -341,32 +347,32 @@ mod tests {
             silence
         };
         for (percent, attempts) in [(90.0, 44), (95.0, 90), (98.0, 228), (99.0, 459)] {
-            for end in [End::Failed, End::TimedOut] {
+            for end in [RequestEnd::Failed, RequestEnd::TimedOut] {
                 let short = outage(attempts - 1, end);
                 assert!(!short.is_proven(share(percent)), "{percent} %");
                 let long = outage(attempts, end);
                 assert!(long.is_proven(share(percent)), "{percent} %");
             }
         }
-        for end in [End::FailedAlone, REFUSED] {
+        for end in [RequestEnd::FailedAlone, REFUSED] {
             for percent in [90.0, 99.0] {
                 assert!(!outage(39, end).is_proven(share(percent)), "{end:?}");
                 assert!(outage(40, end).is_proven(share(percent)), "{end:?}");
             }
         }
-        let mut seen = outage(458, End::Failed);
-        seen.fold(Edition::NEWEST, Control, 1, End::Failed, 10_000);
-        seen.fold(Edition::NEWEST, Candidate, 1, End::Failed, 10_000);
+        let mut seen = outage(458, RequestEnd::Failed);
+        seen.fold(Edition::NEWEST, Control, 1, RequestEnd::Failed, 10_000);
+        seen.fold(Edition::NEWEST, Candidate, 1, RequestEnd::Failed, 10_000);
         assert!(!seen.is_proven(share(99.0)), "control fails as well");
     }
 
     #[test]
     fn users_who_left_a_day_ago_are_not_asked_for() {
         let mut silence = Silence::default();
-        silence.fold(Edition::NEWEST, Candidate, 1, End::Answered, 0);
+        silence.fold(Edition::NEWEST, Candidate, 1, RequestEnd::Answered, 0);
         for n in 0..20 {
             silence.fold(Edition::NEWEST, Candidate, 2, REFUSED, 1_000 + n);
-            silence.fold(Edition::NEWEST, Control, 3, End::Answered, 1_000 + n);
+            silence.fold(Edition::NEWEST, Control, 3, RequestEnd::Answered, 1_000 + n);
         }
         assert!(!silence.is_proven(share(10.0)));
         silence.fold(Edition::NEWEST, Candidate, 2, REFUSED, PRESENT_MS);

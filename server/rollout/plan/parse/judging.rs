@@ -6,7 +6,7 @@ use crate::{
         toml_reader::TomlTable,
         units::{Microdollars, Percent},
     },
-    rollout::plan::{Judging, Known},
+    rollout::plan::{Judging, KnownNames},
 };
 
 const RUBRIC: &str = "a text of up to 4,000 bytes";
@@ -20,7 +20,7 @@ const MAX_PAIRS_PER_DAY: u32 = 100_000;
 /// `arms` are the models that the plan names itself.
 pub(super) fn read(
     table: &mut TomlTable<'_>,
-    known: &Known,
+    known: &KnownNames,
     covered: &[String],
     arms: &[String],
 ) -> Judging {

@@ -7,8 +7,11 @@
 //! and nothing was tuned after they had run.
 
 use super::{
-    super::traffic::{Arrivals, NotCounted, Scenario, Users},
-    Measure,
+    super::{
+        campaign::RunWatch,
+        traffic::{Arrivals, NotCounted, Population, Scenario},
+    },
+    Measure, Planned, WATCH, WEEK_HOURS,
 };
 
 /// What is looked at.
@@ -23,17 +26,34 @@ enum Look {
     Found,
 }
 
-pub(super) struct Cell {
-    pub(super) name: String,
-    pub(super) scenario: Scenario,
-    pub(super) runs: u32,
+pub(super) struct NotCountedCell {
+    name: String,
+    scenario: Scenario,
+    runs: u32,
     /// A week where none.
-    pub(super) hours: Option<f64>,
+    hours: Option<f64>,
     look: Look,
 }
 
-impl Cell {
-    pub(super) fn goals(&self) -> Vec<(&'static str, Measure, f64)> {
+impl NotCountedCell {
+    /// A campaign for each of its goals.
+    pub(super) fn planned(&self) -> Vec<Planned> {
+        let planned = |(goal, measure, at_most)| Planned {
+            goal,
+            name: self.name.clone(),
+            scenario: self.scenario,
+            watch: RunWatch {
+                hours: self.hours.unwrap_or(WEEK_HOURS),
+                ..WATCH
+            },
+            measure,
+            at_most,
+            runs: self.runs,
+        };
+        self.goals().into_iter().map(planned).collect()
+    }
+
+    fn goals(&self) -> Vec<(&'static str, Measure, f64)> {
         match self.look {
             Look::Calm => vec![
                 ("G9", Measure::FalseRollback, 0.012),
@@ -45,10 +65,10 @@ impl Cell {
     }
 }
 
-pub(super) fn cells() -> Vec<Cell> {
+pub(super) fn cells() -> Vec<NotCountedCell> {
     let mut cells = Vec::new();
     let mut add = |name: String, scenario: Scenario, runs, hours, look| {
-        cells.push(Cell {
+        cells.push(NotCountedCell {
             name,
             scenario,
             runs,
@@ -63,7 +83,7 @@ pub(super) fn cells() -> Vec<Cell> {
         not_counted: NotCounted::Alike,
         ..Scenario::new(share, 0.02)
     };
-    let (uneven, few) = (Users::Uneven(1_000), Users::Even(60));
+    let (uneven, few) = (Population::Uneven(1_000), Population::Even(60));
     let (steady, bursts) = (Arrivals::Steady, Arrivals::Sessions(30));
     for (share, users, arrivals, per_day, name) in [
         (1.0, uneven, steady, 1e4, "uneven users"),
@@ -73,31 +93,37 @@ pub(super) fn cells() -> Vec<Cell> {
         (10.0, few, bursts, 1e4, "bursts of 60 users"),
         (50.0, few, bursts, 1e4, "bursts of 60 users"),
         (95.0, few, bursts, 1e4, "bursts of 60 users"),
-        (10.0, Users::Even(20), steady, 50.0, "50 a day by 20 users"),
+        (
+            10.0,
+            Population::Even(20),
+            steady,
+            50.0,
+            "50 a day by 20 users",
+        ),
         (
             99.0,
-            Users::Even(300),
+            Population::Even(300),
             bursts,
             1e4,
             "bursts of 300 users, kept aside",
         ),
         (
             10.0,
-            Users::Even(30),
+            Population::Even(30),
             Arrivals::Daily,
             500.0,
             "500 a day by 30 users, kept aside",
         ),
         (
             5.0,
-            Users::Even(100),
+            Population::Even(100),
             bursts,
             1e4,
             "bursts of 100 users, kept aside",
         ),
         (
             10.0,
-            Users::Uneven(5_000),
+            Population::Uneven(5_000),
             steady,
             1e5,
             "100,000 a day, kept aside",
@@ -110,7 +136,7 @@ pub(super) fn cells() -> Vec<Cell> {
         add(name, scenario, runs, None, Look::Calm);
     }
     for (share, users, most) in [
-        (10.0, Users::Even(40), 30.0),
+        (10.0, Population::Even(40), 30.0),
         (10.0, uneven, 40.0),
         (50.0, uneven, 40.0),
         (95.0, uneven, 80.0),

@@ -2,15 +2,15 @@
 //! goals of their own (`G14h`), so that they are run and printed apart.
 
 use super::{
-    super::traffic::{Arrivals, Flaws, History, RAMP, Scenario, Users},
+    super::traffic::{Arrivals, Flaws, Population, RAMP, Scenario, WeekBefore},
     Measure, WEEK_HOURS,
-    world::Cell,
+    world::GoalCell,
 };
 
 /// Users who differ in latency, volume, failures and flaws.
 const fn differ(share: f64, flaws: Flaws) -> Scenario {
     Scenario {
-        users: Users::Uneven(1_000),
+        users: Population::Uneven(1_000),
         spread: 0.3,
         flaws,
         ..Scenario::new(share, 0.02)
@@ -19,7 +19,7 @@ const fn differ(share: f64, flaws: Flaws) -> Scenario {
 
 const UNEVEN: Flaws = Flaws::Uneven(0.01);
 
-pub(super) fn cells() -> Vec<Cell> {
+pub(super) fn cells() -> Vec<GoalCell> {
     let mut cells: Vec<_> = equal_arms()
         .into_iter()
         .chain(worse())
@@ -29,10 +29,10 @@ pub(super) fn cells() -> Vec<Cell> {
     cells
 }
 
-fn equal_arms() -> Vec<Cell> {
+fn equal_arms() -> Vec<GoalCell> {
     let uneven = differ(1.0, UNEVEN);
     let stale = Scenario {
-        history: History::Stale,
+        history: WeekBefore::Stale,
         ..uneven
     };
     let unseen_before = Scenario {
@@ -40,12 +40,12 @@ fn equal_arms() -> Vec<Cell> {
         ..uneven
     };
     let sessions = Scenario {
-        users: Users::Uneven(300),
+        users: Population::Uneven(300),
         arrivals: Arrivals::Sessions(30),
         ..uneven
     };
     let small = Scenario {
-        users: Users::Uneven(20),
+        users: Population::Uneven(20),
         requests_per_day: 50.0,
         ..uneven
     };
@@ -79,7 +79,7 @@ fn equal_arms() -> Vec<Cell> {
         ("G14h", "flaws uneven, ramp", &[1.0], ramp),
         ("G14", "no flaws", &[10.0], differ(1.0, Flaws::Even(0.0))),
     ];
-    let cell = |goal, name: &str, share: f64, scenario| Cell {
+    let cell = |goal, name: &str, share: f64, scenario| GoalCell {
         goal,
         name: format!("A/A {share} %, {name}"),
         scenario: Scenario { share, ..scenario },
@@ -97,7 +97,7 @@ fn equal_arms() -> Vec<Cell> {
         .collect()
 }
 
-fn worse() -> Vec<Cell> {
+fn worse() -> Vec<GoalCell> {
     let third = |share, flaws| Scenario {
         more_flaws: 1.0 / 3.0,
         ..differ(share, flaws)
@@ -174,7 +174,7 @@ fn worse() -> Vec<Cell> {
         ),
     ]
     .into_iter()
-    .map(|(goal, name, scenario, measure, at_most)| Cell {
+    .map(|(goal, name, scenario, measure, at_most)| GoalCell {
         goal,
         name: name.to_owned(),
         scenario,
@@ -188,7 +188,7 @@ fn worse() -> Vec<Cell> {
 }
 
 /// From hour 48 on, as the plan `standard` asks for the first stage.
-fn promotion() -> Vec<Cell> {
+fn promotion() -> Vec<GoalCell> {
     let good = |share, baseline| Scenario {
         flaws: UNEVEN,
         ..Scenario::new(share, baseline)
@@ -257,7 +257,7 @@ fn promotion() -> Vec<Cell> {
         ),
     ]
     .into_iter()
-    .map(|(goal, name, scenario, measure, at_most)| Cell {
+    .map(|(goal, name, scenario, measure, at_most)| GoalCell {
         goal,
         name: name.to_owned(),
         scenario,

@@ -2,9 +2,9 @@
 //! day, every stage as long as its soak.
 
 use super::{
-    super::traffic::{Flaws, Scenario, Users},
+    super::traffic::{Flaws, Population, Scenario},
     Measure,
-    world::Cell,
+    world::GoalCell,
 };
 
 /// The plan's stages: from which hour on how many percent.
@@ -14,7 +14,7 @@ const HOURS: f64 = 264.0;
 const SECOND: (f64, f64) = (96.0, 168.0);
 
 const TWENTY: Scenario = Scenario {
-    users: Users::Uneven(20),
+    users: Population::Uneven(20),
     requests_per_day: 1_000.0,
     spread: 0.3,
     flaws: Flaws::Uneven(0.01),
@@ -29,7 +29,7 @@ const HALF: Scenario = Scenario {
     ..TWENTY
 };
 
-pub(super) fn cells() -> Vec<Cell> {
+pub(super) fn cells() -> Vec<GoalCell> {
     let worse = |ratio| Scenario { ratio, ..TWENTY };
     let flawed = Scenario {
         more_flaws: 1.0 / 3.0,
@@ -68,7 +68,7 @@ pub(super) fn cells() -> Vec<Cell> {
         ),
     ]
     .into_iter()
-    .map(|(name, scenario, measure, at_most)| Cell {
+    .map(|(name, scenario, measure, at_most)| GoalCell {
         goal: "G17",
         name: format!("small, {name}"),
         scenario,

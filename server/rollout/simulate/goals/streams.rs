@@ -2,9 +2,9 @@
 //! have a goal of their own (`G18h`), so that they are run and printed apart.
 
 use super::{
-    super::traffic::{Arrivals, History, Scenario, Streams, Users},
+    super::traffic::{Arrivals, Population, Scenario, StreamingTraffic, WeekBefore},
     Measure, WEEK_HOURS,
-    world::Cell,
+    world::GoalCell,
 };
 
 /// False rollbacks that a rollout's tests may make together.
@@ -13,62 +13,74 @@ const FAMILY: f64 = 0.012;
 const A_DAY: f64 = 24.0;
 
 /// Users who differ in latency, volume and failures, and in how long their answers are.
-const fn differ(share: f64, streams: Streams) -> Scenario {
+const fn differ(share: f64, streams: StreamingTraffic) -> Scenario {
     Scenario {
-        users: Users::Uneven(1_000),
+        users: Population::Uneven(1_000),
         spread: 0.5,
         streams: Some(streams),
         ..Scenario::new(share, 0.02)
     }
 }
 
-const SOME: Streams = Streams {
+const SOME: StreamingTraffic = StreamingTraffic {
     some: true,
-    ..Streams::ALL
+    ..StreamingTraffic::ALL
 };
 
-const fn longer(longer: f64) -> Streams {
-    Streams {
+const fn longer(longer: f64) -> StreamingTraffic {
+    StreamingTraffic {
         longer,
-        ..Streams::ALL
+        ..StreamingTraffic::ALL
     }
 }
 
-const fn later(later: f64) -> Streams {
-    Streams {
+const fn later(later: f64) -> StreamingTraffic {
+    StreamingTraffic {
         later,
-        ..Streams::ALL
+        ..StreamingTraffic::ALL
     }
 }
 
-const fn pace(pace: f64) -> Streams {
-    Streams {
+const fn pace(pace: f64) -> StreamingTraffic {
+    StreamingTraffic {
         pace,
-        ..Streams::ALL
+        ..StreamingTraffic::ALL
     }
 }
 
-pub(super) fn cells() -> Vec<Cell> {
+pub(super) fn cells() -> Vec<GoalCell> {
     let mut cells: Vec<_> = no_worse().into_iter().chain(slower()).collect();
     cells.sort_by_key(|cell| cell.goal.ends_with('h'));
     cells
 }
 
 /// Nobody waits longer for the first words, so nothing may be taken back.
-fn no_worse() -> Vec<Cell> {
+fn no_worse() -> Vec<GoalCell> {
     let stale = |share| Scenario {
-        history: History::Stale,
-        ..differ(share, Streams::ALL)
+        history: WeekBefore::Stale,
+        ..differ(share, StreamingTraffic::ALL)
     };
     let sessions = Scenario {
-        users: Users::Uneven(300),
+        users: Population::Uneven(300),
         arrivals: Arrivals::Sessions(30),
         ..differ(10.0, SOME)
     };
     [
-        ("G18", "A/A 1 %, streams", differ(1.0, Streams::ALL)),
-        ("G18", "A/A 10 %, streams", differ(10.0, Streams::ALL)),
-        ("G18h", "A/A 50 %, streams", differ(50.0, Streams::ALL)),
+        (
+            "G18",
+            "A/A 1 %, streams",
+            differ(1.0, StreamingTraffic::ALL),
+        ),
+        (
+            "G18",
+            "A/A 10 %, streams",
+            differ(10.0, StreamingTraffic::ALL),
+        ),
+        (
+            "G18h",
+            "A/A 50 %, streams",
+            differ(50.0, StreamingTraffic::ALL),
+        ),
         ("G18", "A/A 10 %, streams, stale", stale(10.0)),
         ("G18h", "A/A 1 %, streams, stale", stale(1.0)),
         ("G18", "A/A 10 %, some streamed", differ(10.0, SOME)),
@@ -79,7 +91,7 @@ fn no_worse() -> Vec<Cell> {
         ("G18h", "10 %, writes 3× as much", differ(10.0, longer(3.0))),
     ]
     .into_iter()
-    .map(|(goal, name, scenario)| Cell {
+    .map(|(goal, name, scenario)| GoalCell {
         goal,
         name: name.to_owned(),
         scenario,
@@ -93,8 +105,8 @@ fn no_worse() -> Vec<Cell> {
 }
 
 /// Who reads it waits longer.
-fn slower() -> Vec<Cell> {
-    let some_later = Streams {
+fn slower() -> Vec<GoalCell> {
+    let some_later = StreamingTraffic {
         some: true,
         ..later(2.0)
     };
@@ -143,7 +155,7 @@ fn slower() -> Vec<Cell> {
         ),
     ]
     .into_iter()
-    .map(|(goal, name, scenario, at_most)| Cell {
+    .map(|(goal, name, scenario, at_most)| GoalCell {
         goal,
         name: format!("{name}, hours"),
         scenario,

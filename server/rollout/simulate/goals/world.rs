@@ -2,14 +2,19 @@
 //! (`G11h`), so that they are run and printed apart.
 
 use super::{
-    super::traffic::{Arrivals, History, Outage, RAMP, Scenario, Side, Users},
-    Measure, WEEK_HOURS,
+    super::{
+        campaign::{RunWatch, Tests},
+        traffic::{Arrivals, Population, RAMP, Scenario, Side, SimulatedOutage, WeekBefore},
+    },
+    Measure, Planned, WATCH, WEEK_HOURS,
 };
 
 /// False rollbacks that a rollout's tests may make together.
 const FAMILY: f64 = 0.012;
 
-pub(super) struct Cell {
+/// A cell that is a scenario, a measure and a goal.
+#[derive(Clone)]
+pub(super) struct GoalCell {
     pub(super) goal: &'static str,
     pub(super) name: String,
     pub(super) scenario: Scenario,
@@ -22,24 +27,39 @@ pub(super) struct Cell {
     pub(super) promotion_from: f64,
 }
 
-impl Cell {
-    /// Whether it is looked whether promotion is proven.
-    pub(super) fn measure_promotion(&self) -> bool {
-        matches!(self.measure, Measure::FalsePromotion | Measure::NotPromoted)
+impl GoalCell {
+    pub(super) fn planned(self, tests: Tests) -> Planned {
+        let looks_at_promotion =
+            matches!(self.measure, Measure::FalsePromotion | Measure::NotPromoted);
+        Planned {
+            goal: self.goal,
+            name: self.name,
+            scenario: self.scenario,
+            watch: RunWatch {
+                tests,
+                hours: self.hours,
+                promotion_every: looks_at_promotion.then_some(20),
+                promotion_from: self.promotion_from,
+                ..WATCH
+            },
+            measure: self.measure,
+            at_most: self.at_most,
+            runs: self.runs,
+        }
     }
 }
 
 /// Users who differ in latency, volume and failures.
 const fn differ(share: f64, spread: f64) -> Scenario {
     Scenario {
-        users: Users::Uneven(1_000),
+        users: Population::Uneven(1_000),
         spread,
         ..Scenario::new(share, 0.02)
     }
 }
 
-const fn outage(of: Side, minutes: f64, is_daily: bool) -> Option<Outage> {
-    Some(Outage {
+const fn outage(of: Side, minutes: f64, is_daily: bool) -> Option<SimulatedOutage> {
+    Some(SimulatedOutage {
         of,
         rate: 1.0,
         minutes,
@@ -47,7 +67,7 @@ const fn outage(of: Side, minutes: f64, is_daily: bool) -> Option<Outage> {
     })
 }
 
-pub(super) fn cells() -> Vec<Cell> {
+pub(super) fn cells() -> Vec<GoalCell> {
     let mut cells: Vec<_> = equal_arms().into_iter().chain(worse()).collect();
     // What is held out is printed apart, at the end.
     cells.sort_by_key(|cell| cell.goal.ends_with('h'));
@@ -55,7 +75,7 @@ pub(super) fn cells() -> Vec<Cell> {
 }
 
 /// Nothing is wrong, so nothing may be taken back.
-fn equal_arms() -> Vec<Cell> {
+fn equal_arms() -> Vec<GoalCell> {
     let mut cells = Vec::new();
     let mut add = |is_held_out: bool, name: &str, shares: &[f64], scenario: Scenario| {
         for share in shares {
@@ -74,7 +94,7 @@ fn equal_arms() -> Vec<Cell> {
             } else {
                 150
             };
-            cells.push(Cell {
+            cells.push(GoalCell {
                 goal: if is_held_out { "G11h" } else { "G11" },
                 name,
                 scenario,
@@ -88,7 +108,7 @@ fn equal_arms() -> Vec<Cell> {
     };
     let all = &[1.0, 10.0, 50.0];
     let few = |count| Scenario {
-        users: Users::Uneven(count),
+        users: Population::Uneven(count),
         ..differ(1.0, 0.5)
     };
     let known = |history| Scenario {
@@ -122,9 +142,9 @@ fn equal_arms() -> Vec<Cell> {
     add(false, "two tasks", &[1.0, 10.0], tasks);
     add(true, "two tasks", &[50.0], tasks);
     for (name, history) in [
-        ("stale", History::Stale),
-        ("new users", History::NewUsers),
-        ("no history", History::None),
+        ("stale", WeekBefore::Stale),
+        ("new users", WeekBefore::NewUsers),
+        ("no history", WeekBefore::None),
     ] {
         add(false, name, &[1.0, 10.0], known(history));
         add(true, name, &[50.0], known(history));
@@ -141,8 +161,8 @@ fn equal_arms() -> Vec<Cell> {
         &[10.0, 50.0],
         sessions(10, true, None),
     );
-    add(false, "ramp", &[1.0], ramp(History::Fresh));
-    add(true, "ramp, new users", &[1.0], ramp(History::NewUsers));
+    add(false, "ramp", &[1.0], ramp(WeekBefore::Fresh));
+    add(true, "ramp, new users", &[1.0], ramp(WeekBefore::NewUsers));
     add(
         false,
         "50 a day by 20 users",
@@ -186,10 +206,10 @@ fn equal_arms() -> Vec<Cell> {
 }
 
 /// Something is wrong.
-fn worse() -> Vec<Cell> {
+fn worse() -> Vec<GoalCell> {
     let mut cells = Vec::new();
     let mut add = |goal, name: String, scenario, measure, at_most, runs| {
-        cells.push(Cell {
+        cells.push(GoalCell {
             goal,
             name,
             scenario,
@@ -208,7 +228,7 @@ fn worse() -> Vec<Cell> {
                 (
                     "no history",
                     Scenario {
-                        history: History::None,
+                        history: WeekBefore::None,
                         ..differ(share, 0.5)
                     },
                 ),
@@ -231,7 +251,7 @@ fn worse() -> Vec<Cell> {
     add("G12h", name, tasks, Measure::Hours, 168.0, 60);
     let new = Scenario {
         slower: 2.0,
-        history: History::NewUsers,
+        history: WeekBefore::NewUsers,
         ..differ(10.0, 0.5)
     };
     let name = "10 %, 2× slower, new users, hours".to_owned();
@@ -283,7 +303,7 @@ fn worse() -> Vec<Cell> {
                 (Side::Both, "both", FAMILY),
             ] {
                 let scenario = Scenario {
-                    users: Users::Uneven(users),
+                    users: Population::Uneven(users),
                     requests_per_day,
                     outage: outage(of, 5.0, true),
                     ..scenario

@@ -1,19 +1,19 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{
-    super::traffic::{Scenario, Traffic, Users},
+    super::traffic::{Population, Scenario, Traffic},
     *,
 };
-use crate::{recording::Outcome, rollout::plan::Known};
+use crate::{recording::Outcome, rollout::plan::KnownNames};
 
 const TWO: NonZero<usize> = NonZero::new(2).unwrap();
 const PLAN: &str = "name = \"p\"\n[[stages]]\nshare = 10\nsoak = \"24h\"\n[[stages]]\nshare = 50\nsoak = \"12h\"\n\
                     [[stages]]\nshare = 100\nsoak = \"48h\"\n";
 
 /// Two days of users who differ, as control has answered them.
-fn log() -> Log {
+fn log() -> ControlLog {
     let scenario = Scenario {
-        users: Users::Uneven(200),
+        users: Population::Uneven(200),
         requests_per_day: 2_000.0,
         ..Scenario::new(0.0, 0.02)
     };
@@ -23,10 +23,10 @@ fn log() -> Log {
     while traffic.elapsed_hours() < 47.9 {
         observations.push(traffic.next());
     }
-    Log {
+    ControlLog {
         observations,
         strata,
-        ..Log::default()
+        ..ControlLog::default()
     }
 }
 
@@ -34,7 +34,7 @@ fn log() -> Log {
 fn equal_arms_are_left_alone_and_what_a_quick_judge_takes_back_is_told() {
     let (log, progress) = (log(), AtomicU32::new(0));
     let of = |evidence: &str| {
-        let plan = Plan::parse(&format!("{PLAN}{evidence}"), "p", &Known::default()).unwrap();
+        let plan = Plan::parse(&format!("{PLAN}{evidence}"), "p", &KnownNames::default()).unwrap();
         run(&plan, &log, 20, 1, TWO, &|done| {
             progress.fetch_max(done, Ordering::Relaxed);
         })
@@ -98,13 +98,13 @@ fn only_first_attempts_that_control_has_answered_are_divided() {
         event("f", "chat", control, 0, Outcome::Open),
     ];
     let requests = |tasks: &[String]| {
-        let mut log = Log::of(tasks, 1_000);
+        let mut log = ControlLog::of(tasks, 1_000);
         events.iter().for_each(|event| log.add(event));
         log.after(Vec::new()).requests()
     };
     assert_eq!(requests(&[]), 2);
     assert_eq!(requests(&["chat".to_owned()]), 1);
-    let plan = Plan::parse(PLAN, "p", &Known::default()).unwrap();
-    let none = run(&plan, &Log::default(), 3, 1, TWO, &|_| ());
+    let plan = Plan::parse(PLAN, "p", &KnownNames::default()).unwrap();
+    let none = run(&plan, &ControlLog::default(), 3, 1, TWO, &|_| ());
     assert_eq!((none.requests, none.taken_back), (0, 0));
 }

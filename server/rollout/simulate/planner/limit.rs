@@ -23,13 +23,13 @@ impl Sight {
 mod tests {
     use crate::rollout::{
         evidence::EvidencePlan,
-        simulate::planner::{Traffic, plan},
+        simulate::planner::{ExpectedTraffic, plan},
     };
 
     #[test]
     fn models_that_fail_more_than_the_plan_allows_are_warned_of() {
         let warned = |baseline| {
-            let traffic = Traffic {
+            let traffic = ExpectedTraffic {
                 requests_per_day: 6_000.0,
                 baseline,
                 users: None,

@@ -14,7 +14,7 @@ const OF_RARE: f64 = 1.5;
 
 /// What the proof of a stage takes, of the metric that takes longest.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Proof {
+pub struct ProofNeeds {
     /// That metric.
     pub metric: Metric,
     /// The mean requests of both arms until a candidate as good as control is proven no worse; infinite where
@@ -24,7 +24,7 @@ pub struct Proof {
     pub within_a_day: f64,
 }
 
-impl Proof {
+impl ProofNeeds {
     /// Of the metrics that have a weight, and of errors in any case. `baseline` and `share` are 0 to 1; answers
     /// are taken to be flawed as often as requests fail.
     pub fn of(evidence: &EvidencePlan, baseline: f64, share: f64, rho_bad: f64) -> Self {
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn the_metric_that_takes_longest_decides() {
         let all = EvidencePlan::default();
-        let of = |plan: &EvidencePlan, baseline| Proof::of(plan, baseline, 0.1, 2.0);
+        let of = |plan: &EvidencePlan, baseline| ProofNeeds::of(plan, baseline, 0.1, 2.0);
         assert_eq!(of(&all, 0.05).metric, Metric::VerySlow);
         assert_eq!(of(&all, 0.02).metric, Metric::Errors);
         let errors = EvidencePlan {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::rollout::plan::Known;
+use crate::rollout::plan::KnownNames;
 
 #[test]
 fn the_bound_is_that_of_the_published_table() {
@@ -45,7 +45,7 @@ fn short_spans_are_told_in_seconds() {
 
 #[test]
 fn a_short_crash_test_is_called_too_short() {
-    let traffic = Traffic {
+    let traffic = ExpectedTraffic {
         requests_per_day: 10_000.0,
         baseline: 0.02,
         users: None,
@@ -82,8 +82,8 @@ fn a_short_crash_test_is_called_too_short() {
 fn nobody_is_told_to_be_asked_before_the_requests_have_come_for_long_enough() {
     let stages = "[[stages]]\nshare = 10\nsoak = \"10m\"\n[[stages]]\nshare = 100\nsoak = \"1h\"\n";
     let text = format!("name = \"p\"\n{stages}");
-    let plan = Plan::parse(&text, "p", &Known::default()).unwrap();
-    let traffic = |requests_per_day| Traffic {
+    let plan = Plan::parse(&text, "p", &KnownNames::default()).unwrap();
+    let traffic = |requests_per_day| ExpectedTraffic {
         requests_per_day,
         baseline: 0.02,
         users: None,
@@ -118,7 +118,7 @@ fn a_stage_that_can_never_be_proven_is_told_with_what_helps() {
             gate: Some(Gate::Automatic),
             min_users: 20,
         };
-        let traffic = Traffic {
+        let traffic = ExpectedTraffic {
             requests_per_day: per_day,
             baseline: 0.02,
             users: Some(users),

@@ -5,7 +5,7 @@ use super::{
         super::evidence::{Kind, LogLatencies, UserHistory},
         random::Random,
     },
-    Flaws, History, NotCounted, Scenario, Streams, Users,
+    Flaws, NotCounted, Population, Scenario, StreamingTraffic, WeekBefore,
 };
 
 /// Users who are scripts that never send what can be answered, where there are such outcomes at all.
@@ -51,14 +51,14 @@ pub(super) struct Took {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct User {
+pub(super) struct SimulatedUser {
     pub subject: u64,
     /// Below the share, 0 to 1, it is in the candidate.
     pub bucket: f64,
     pub habits: Habits,
 }
 
-impl User {
+impl SimulatedUser {
     pub(super) fn new(habits: Habits, random: &mut Random) -> Self {
         Self {
             subject: random.next(),
@@ -87,7 +87,7 @@ impl Habits {
 
     pub(super) fn draw(scenario: &Scenario, random: &mut Random) -> Self {
         let mut habits = Self::common(scenario);
-        if matches!(scenario.users, Users::Uneven(_)) {
+        if matches!(scenario.users, Population::Uneven(_)) {
             habits.error_rate = random.beta(0.2, 9.8) * scenario.baseline / 0.02;
         }
         if scenario.spread > 0.0 {
@@ -125,10 +125,10 @@ impl Habits {
     pub(super) fn answer(
         &self,
         first_ms: f64,
-        streams: Option<Streams>,
+        streams: Option<StreamingTraffic>,
         random: &mut Random,
     ) -> Took {
-        let Some(Streams {
+        let Some(StreamingTraffic {
             later,
             longer,
             pace,
@@ -167,11 +167,11 @@ pub(super) fn draw(
     scenario: &Scenario,
     usual: &[f64],
     random: &mut Random,
-) -> (Vec<User>, Vec<UserHistory>, Vec<u32>) {
+) -> (Vec<SimulatedUser>, Vec<UserHistory>, Vec<u32>) {
     let (count, is_uneven) = match scenario.users {
-        Users::Fresh => (0, false),
-        Users::Even(count) => (count, false),
-        Users::Uneven(count) => (count, true),
+        Population::Fresh => (0, false),
+        Population::Even(count) => (count, false),
+        Population::Uneven(count) => (count, true),
     };
     let volumes: Vec<f64> = (0..count)
         .map(|_| {
@@ -185,18 +185,18 @@ pub(super) fn draw(
     let whole: f64 = volumes.iter().sum();
     let (mut users, mut history, mut by_volume) = (Vec::new(), Vec::new(), Vec::new());
     for (index, volume) in (0_u32..).zip(&volumes) {
-        let user = User::new(Habits::draw(scenario, random), random);
+        let user = SimulatedUser::new(Habits::draw(scenario, random), random);
         let slots = (volume / whole * 65_536.0).round().max(1.0) as usize;
         by_volume.extend(std::iter::repeat_n(index, slots));
         users.push(user);
         let past = match scenario.history {
-            History::None => continue,
-            History::NewUsers if random.happens(0.3) => continue,
-            History::Stale if random.happens(0.5) => Habits::draw(scenario, random),
+            WeekBefore::None => continue,
+            WeekBefore::NewUsers if random.happens(0.3) => continue,
+            WeekBefore::Stale if random.happens(0.5) => Habits::draw(scenario, random),
             _ => user.habits,
         };
         let requests = 7.0 * scenario.requests_per_day * volume / whole;
-        let usual_streams = scenario.streams.map(|_| Streams::ALL);
+        let usual_streams = scenario.streams.map(|_| StreamingTraffic::ALL);
         let mut week = week(user.subject, past, requests, usual_streams, usual, random);
         if scenario.flaws != Flaws::Unseen && scenario.knows_flaws {
             week.answers = week.requests - week.errors;
@@ -213,7 +213,7 @@ fn week(
     subject: u64,
     habits: Habits,
     requests: f64,
-    streams: Option<Streams>,
+    streams: Option<StreamingTraffic>,
     usual: &[f64],
     random: &mut Random,
 ) -> UserHistory {

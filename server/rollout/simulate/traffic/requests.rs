@@ -2,11 +2,11 @@
 
 use super::{
     super::{
-        super::evidence::{End, Kind, Observation, Strata, UserHistory},
+        super::evidence::{Kind, Observation, RequestEnd, Strata, UserHistory},
         random::Random,
     },
-    Arrivals, BEGIN_MS, DAY_MS, Flaws, HOUR_MS, NotCounted, Scenario, Side, Streams,
-    habits::{self, Habits, User},
+    Arrivals, BEGIN_MS, DAY_MS, Flaws, HOUR_MS, NotCounted, Scenario, Side, StreamingTraffic,
+    habits::{self, Habits, SimulatedUser},
 };
 use crate::{_core::assignment::Variant, providers::quality::Quality};
 
@@ -24,7 +24,7 @@ const DAYS: usize = 90;
 pub(in super::super) struct Traffic {
     scenario: Scenario,
     random: Random,
-    users: Vec<User>,
+    users: Vec<SimulatedUser>,
     history: Vec<UserHistory>,
     /// Indices of users, each as often as its volume asks.
     by_volume: Vec<u32>,
@@ -132,7 +132,7 @@ impl Traffic {
     }
 
     /// Whether it ends in a way that is not counted.
-    fn not_counted(&mut self, habits: &Habits, is_bad: bool) -> Option<End> {
+    fn not_counted(&mut self, habits: &Habits, is_bad: bool) -> Option<RequestEnd> {
         let more = match self.scenario.not_counted {
             NotCounted::Never => return None,
             NotCounted::More(more) if is_bad => more,
@@ -140,23 +140,23 @@ impl Traffic {
         };
         let (rate, kind) = habits.not_counted;
         if self.random.happens(rate) {
-            Some(End::Uncounted(kind))
+            Some(RequestEnd::Uncounted(kind))
         } else if self.random.happens(more) {
-            Some(End::Uncounted(Kind::RefusedAnswer))
+            Some(RequestEnd::Uncounted(Kind::RefusedAnswer))
         } else {
             None
         }
     }
 
     /// What the answer is, where there is one that is looked at.
-    fn quality(&mut self, habits: &Habits, is_bad: bool, end: End) -> Option<Quality> {
+    fn quality(&mut self, habits: &Habits, is_bad: bool, end: RequestEnd) -> Option<Quality> {
         let Scenario {
             flaws,
             flaws_ratio,
             more_flaws,
             ..
         } = self.scenario;
-        if flaws == Flaws::Unseen || end != End::Answered {
+        if flaws == Flaws::Unseen || end != RequestEnd::Answered {
             return None;
         }
         let mut rate = habits.flaw_rate;
@@ -176,7 +176,7 @@ impl Traffic {
         let index = self.arrive();
         let user = match index {
             Some(index) => self.users[index],
-            None => User::new(Habits::common(&self.scenario), &mut self.random),
+            None => SimulatedUser::new(Habits::common(&self.scenario), &mut self.random),
         };
         let hours = self.elapsed_hours();
         let share = self.scenario.share_at(hours).get() / 100.0;
@@ -198,16 +198,16 @@ impl Traffic {
             latency_ms *= self.scenario.slower;
         }
         let streams = self.scenario.streams;
-        let streams = streams.map(|it| if is_bad { it } else { Streams::ALL });
+        let streams = streams.map(|it| if is_bad { it } else { StreamingTraffic::ALL });
         let took = user.habits.answer(latency_ms, streams, &mut self.random);
         let (mut latency_ms, mut first_words_ms) = (took.whole_ms, took.first_words_ms);
         // Who reads a stream waits for nothing more than these, and they are what is limited.
         let waited_ms = first_words_ms.unwrap_or(latency_ms);
         let mut end = match self.not_counted(&user.habits, is_bad) {
             Some(end) => end,
-            None if self.random.happens(error_rate) => End::Failed,
-            None if waited_ms > TIME_LIMIT_MS => End::TimedOut,
-            None => End::Answered,
+            None if self.random.happens(error_rate) => RequestEnd::Failed,
+            None if waited_ms > TIME_LIMIT_MS => RequestEnd::TimedOut,
+            None => RequestEnd::Answered,
         };
         let quality = self.quality(&user.habits, is_bad, end);
         if waited_ms > TIME_LIMIT_MS {
@@ -215,13 +215,16 @@ impl Traffic {
         }
         let is_impatient = self.scenario.impatient;
         if is_impatient && waited_ms > PATIENCE_MS {
-            (latency_ms, end) = (PATIENCE_MS, End::Unknown);
+            (latency_ms, end) = (PATIENCE_MS, RequestEnd::Unknown);
         }
-        if !matches!(end, End::Answered | End::Uncounted(Kind::RefusedAnswer)) {
+        if !matches!(
+            end,
+            RequestEnd::Answered | RequestEnd::Uncounted(Kind::RefusedAnswer)
+        ) {
             // What fails does so when the first words would have come.
             latency_ms = latency_ms.min(first_words_ms.take().unwrap_or(latency_ms));
         }
-        let is_in_vain = end == End::Failed || end == End::Unknown;
+        let is_in_vain = end == RequestEnd::Failed || end == RequestEnd::Unknown;
         if let Some(index) = index
             && is_impatient
             && is_in_vain

@@ -6,7 +6,7 @@ use super::{
     super::random::Random,
     DAY, HOUR, MINUTE, away,
     case::{Case, Oddity},
-    people::{Moment, Request, User},
+    people::{LocalMoment, WorldRequest, WorldUser},
 };
 use crate::{
     _core::assignment::Variant,
@@ -23,7 +23,7 @@ const WORDS: f64 = 100.0;
 const CHARACTER_MS: f64 = 5.0;
 
 /// What came of a request.
-pub(super) struct Answer {
+pub(super) struct DrawnAnswer {
     pub outcome: Outcome,
     /// To the whole answer, or to when it was given up.
     pub latency_ms: f64,
@@ -35,7 +35,7 @@ pub(super) struct Answer {
 }
 
 /// Both models.
-pub(super) struct Models {
+pub(super) struct WorldModels {
     case: Case,
     /// When each is away, by arm: control first.
     away: [Vec<(f64, f64)>; 2],
@@ -50,7 +50,7 @@ pub(super) struct Models {
     poison: HashMap<usize, f64>,
 }
 
-impl Models {
+impl WorldModels {
     pub(super) fn draw(case: Case, random: &mut Random) -> Self {
         let away = away::draw(&case, random);
         let half_weeks = (2.0 * case.days / 7.0).ceil() as u32;
@@ -79,7 +79,7 @@ impl Models {
             return random.happens(1.0 / 3.0);
         }
         let is_refused = self.case.oddity == Oddity::Quota { is_accounts: false }
-            && Moment::of(&self.case, at_ms).hour >= 18.0;
+            && LocalMoment::of(&self.case, at_ms).hour >= 18.0;
         let is_gone = self.case.ratio.is_infinite() && at_ms >= self.case.from_hour * HOUR;
         !(is_refused || is_gone || self.is_away(1, at_ms))
     }
@@ -104,16 +104,16 @@ impl Models {
     /// Answers one; before the rollout nothing is wrong with anybody.
     pub(super) fn answer(
         &mut self,
-        request: &Request,
-        user: &User,
+        request: &WorldRequest,
+        user: &WorldUser,
         variant: Variant,
         random: &mut Random,
-    ) -> Answer {
+    ) -> DrawnAnswer {
         let case = self.case;
         let at_ms = request.at_ms;
         let arm = usize::from(variant == Variant::Candidate);
         let is_bad = arm == 1 && at_ms >= case.from_hour * HOUR && !user.is_script;
-        let moment = Moment::of(&case, at_ms);
+        let moment = LocalMoment::of(&case, at_ms);
         let mut latency_ms = 3_000.0 * user.slowness * (0.6 * random.normal()).exp();
         let mut error_rate = user.error_rate;
         let mut refused = None;
@@ -244,7 +244,7 @@ impl Models {
         let fault = refused.or_else(|| random.happens(error_rate).then_some(FaultKind::Upstream));
         let outcome = fault.map_or(Outcome::Success, Outcome::Fault);
         let chars = WORDS.max(800.0 * user.length * (0.5 * random.normal()).exp());
-        let mut answer = Answer {
+        let mut answer = DrawnAnswer {
             outcome,
             latency_ms,
             first_words_ms: None,
@@ -272,7 +272,7 @@ impl Models {
         answer
     }
 
-    fn is_asked_again(&self, request: &Request, random: &mut Random) -> bool {
+    fn is_asked_again(&self, request: &WorldRequest, random: &mut Random) -> bool {
         match self.case.oddity {
             Oddity::Poison => request.tries < 10,
             _ => request.tries == 0 && random.happens(0.5),
@@ -281,7 +281,7 @@ impl Models {
 }
 
 /// The answer is a stream, which its reader may leave.
-fn read(answer: &mut Answer, random: &mut Random) {
+fn read(answer: &mut DrawnAnswer, random: &mut Random) {
     let a_character = CHARACTER_MS * (0.2 * random.normal()).exp();
     let first_ms = 0.4 * answer.latency_ms;
     let words_ms = first_ms + WORDS * a_character;

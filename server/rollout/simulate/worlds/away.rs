@@ -12,10 +12,10 @@ const BEGINS_AT: f64 = 10.0;
 const BEFORE: i32 = 8;
 
 /// From when until when, in milliseconds since the rollout began.
-pub(super) type Away = Vec<(f64, f64)>;
+pub(super) type AwayTimes = Vec<(f64, f64)>;
 
 /// Of both: control's provider first.
-pub(super) fn draw(case: &Case, random: &mut Random) -> [Away; 2] {
+pub(super) fn draw(case: &Case, random: &mut Random) -> [AwayTimes; 2] {
     let common = 22.0 + 6.0 * random.unit();
     [0, 1].map(|arm| match case.oddity {
         Oddity::Storms(control, candidate) => {
@@ -57,7 +57,7 @@ pub(super) fn draw(case: &Case, random: &mut Random) -> [Away; 2] {
 }
 
 /// Of a length between these minutes each, so many times a day.
-fn storms(a_day: f64, minutes: (f64, f64), case: &Case, random: &mut Random) -> Away {
+fn storms(a_day: f64, minutes: (f64, f64), case: &Case, random: &mut Random) -> AwayTimes {
     let mut storms = Vec::new();
     let mut at_ms = -7.0 * DAY;
     while at_ms < case.days * DAY {
@@ -83,13 +83,13 @@ fn is_monday(midnight: f64) -> bool {
 }
 
 /// 12 minutes a night, at this hour.
-fn nights(hour: f64, case: &Case) -> Away {
+fn nights(hour: f64, case: &Case) -> AwayTimes {
     let begins = midnights(case).map(|midnight| midnight + hour * HOUR);
     begins.map(|from| (from, from + 12.0 * MINUTE)).collect()
 }
 
 /// 1 to 3 minutes each, five times between 0 and 6 h.
-fn night_storms(case: &Case, random: &mut Random) -> Away {
+fn night_storms(case: &Case, random: &mut Random) -> AwayTimes {
     let each = midnights(case).flat_map(|midnight| [midnight; 5]);
     let each = each.map(|midnight| {
         let from = midnight + 6.0 * HOUR * random.unit();
@@ -99,7 +99,7 @@ fn night_storms(case: &Case, random: &mut Random) -> Away {
 }
 
 /// Every other minute of an hour, so many times a day.
-fn turns(a_day: u32, case: &Case, random: &mut Random) -> Away {
+fn turns(a_day: u32, case: &Case, random: &mut Random) -> AwayTimes {
     let mut turns = Vec::new();
     for midnight in midnights(case) {
         for part in 0..a_day {

@@ -12,9 +12,9 @@ use chrono::{DateTime, Utc};
 use super::{
     super::random::Random,
     DAY, HOUR, MINUTE,
-    answers::{Answer, Models},
+    answers::{DrawnAnswer, WorldModels},
     case::{Case, Oddity},
-    people::{self, People, Request, User},
+    people::{self, People, WorldRequest, WorldUser},
 };
 use crate::{
     _core::{
@@ -49,7 +49,7 @@ const PAUSED: (f64, f64) = (24.0 * HOUR, 96.0 * HOUR);
 
 /// What a rollout came to.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct RolloutResult {
     /// After so many hours.
     pub taken_back: Option<f64>,
     /// Why, how often; without its figures.
@@ -96,7 +96,7 @@ struct Course {
     case: Case,
     random: Random,
     people: People,
-    models: Models,
+    models: WorldModels,
     rollout: Rollout,
     world: World,
     actor: Actor,
@@ -105,13 +105,13 @@ struct Course {
     asked_ms: f64,
     moved_by_hand: usize,
     is_merged: bool,
-    seen: Seen,
+    seen: RolloutResult,
 }
 
 /// Runs one.
-pub(super) fn run(case: Case, plan: Plan, mut random: Random) -> Seen {
+pub(super) fn run(case: Case, plan: Plan, mut random: Random) -> RolloutResult {
     let mut people = People::draw(case, &mut random);
-    let mut models = Models::draw(case, &mut random);
+    let mut models = WorldModels::draw(case, &mut random);
     let strata = history(&mut people, &mut models, &mut random);
     let start = moment(&case, 0.0);
     let ids = std::sync::Mutex::new(Random::new(random.next(), 0, 0));
@@ -151,13 +151,13 @@ pub(super) fn run(case: Case, plan: Plan, mut random: Random) -> Seen {
         asked_ms: 0.0,
         moved_by_hand: 0,
         is_merged: false,
-        seen: Seen::default(),
+        seen: RolloutResult::default(),
     };
     course.run()
 }
 
 /// The week before, on control.
-fn history(people: &mut People, models: &mut Models, random: &mut Random) -> Strata {
+fn history(people: &mut People, models: &mut WorldModels, random: &mut Random) -> Strata {
     let mut week: HashMap<usize, UserHistory> = HashMap::new();
     loop {
         let request = people.next(random);
@@ -195,7 +195,12 @@ fn history(people: &mut People, models: &mut Models, random: &mut Random) -> Str
     Strata::new(week.into_values())
 }
 
-fn ask_again(people: &mut People, request: &Request, answer: &Answer, random: &mut Random) {
+fn ask_again(
+    people: &mut People,
+    request: &WorldRequest,
+    answer: &DrawnAnswer,
+    random: &mut Random,
+) {
     if !answer.is_asked_again {
         return;
     }
@@ -203,7 +208,7 @@ fn ask_again(people: &mut People, request: &Request, answer: &Answer, random: &m
         true => people.again_as_another(request.user, random),
         false => request.user,
     };
-    people.ask_again(Request {
+    people.ask_again(WorldRequest {
         at_ms: request.at_ms + answer.latency_ms + 1_000.0,
         user,
         tries: request.tries + 1,
@@ -228,7 +233,7 @@ fn moment(case: &Case, at_ms: f64) -> Moment {
 }
 
 impl Course {
-    fn run(mut self) -> Seen {
+    fn run(mut self) -> RolloutResult {
         self.begin_stage(0.0);
         let mut tick_ms = 0.0;
         let mut request = self.people.next(&mut self.random);
@@ -305,7 +310,7 @@ impl Course {
         }
     }
 
-    fn serve(&mut self, request: &Request) {
+    fn serve(&mut self, request: &WorldRequest) {
         let user = self.people.all[request.user];
         let share = self.rollout.live().share.get() / 100.0;
         let variant = match user.bucket < share {
@@ -340,7 +345,7 @@ impl Course {
         }));
     }
 
-    fn event(&self, user: &User, variant: Variant, answer: &Answer) -> Event {
+    fn event(&self, user: &WorldUser, variant: Variant, answer: &DrawnAnswer) -> Event {
         let mut event = Event::of_attempt(Attempted {
             request_id: "simulated".into(),
             subject: None,
@@ -413,7 +418,7 @@ impl Course {
     }
 
     fn people_act(&mut self, at_ms: f64) {
-        let now = people::Moment::of(&self.case, at_ms);
+        let now = people::LocalMoment::of(&self.case, at_ms);
         let is_at_work = now.is_working() && (9.0..17.0).contains(&now.hour);
         let is_waiting = matches!(self.rollout.status.state, State::WaitingAtGate { .. });
         if is_waiting && is_at_work && at_ms - self.asked_ms > ASKED_FOR {

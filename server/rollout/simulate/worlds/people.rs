@@ -19,7 +19,7 @@ const JOB_EVERY: f64 = 2_000.0;
 const JOB_BEGINS: f64 = -7.0 * HOUR;
 
 #[derive(Clone, Copy)]
-pub(super) struct User {
+pub(super) struct WorldUser {
     /// As a subject is hashed.
     pub key: u64,
     /// The part of all users whose buckets are below it, 0 to 1.
@@ -44,7 +44,7 @@ pub(super) struct User {
 
 /// A request as it is sent.
 #[derive(Clone, Copy)]
-pub(super) struct Request {
+pub(super) struct WorldRequest {
     /// In milliseconds since the start.
     pub at_ms: f64,
     pub user: usize,
@@ -54,21 +54,21 @@ pub(super) struct Request {
     pub is_doomed: bool,
 }
 
-impl PartialEq for Request {
+impl PartialEq for WorldRequest {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Request {}
+impl Eq for WorldRequest {}
 
-impl PartialOrd for Request {
+impl PartialOrd for WorldRequest {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Request {
+impl Ord for WorldRequest {
     fn cmp(&self, other: &Self) -> Ordering {
         self.at_ms.total_cmp(&other.at_ms)
     }
@@ -77,11 +77,11 @@ impl Ord for Request {
 /// All of them.
 pub(super) struct People {
     case: Case,
-    pub all: Vec<User>,
+    pub all: Vec<WorldUser>,
     /// Volumes, each with those before it.
     volumes: Vec<f64>,
     /// What is sent for sure.
-    queue: BinaryHeap<Reverse<Request>>,
+    queue: BinaryHeap<Reverse<WorldRequest>>,
     /// When a script asks next; none where there is none.
     script_ms: Option<f64>,
     now_ms: f64,
@@ -99,7 +99,7 @@ impl People {
         };
         let mut sum = 0.0;
         for number in 0..case.users {
-            let user = User::draw(&case, number, random);
+            let user = WorldUser::draw(&case, number, random);
             people.all.push(user);
             sum += random.normal().exp();
             people.volumes.push(sum);
@@ -121,13 +121,13 @@ impl People {
         for day in days {
             let from_ms = f64::from(day) * DAY + JOB_BEGINS;
             let each = (0..JOB).map(|number| from_ms + f64::from(number) * JOB_EVERY);
-            let requests = each.map(|at_ms| Request { at_ms, ..request });
+            let requests = each.map(|at_ms| WorldRequest { at_ms, ..request });
             self.queue.extend(requests.map(Reverse));
         }
     }
 
     fn add_script(&mut self, error_rate: f64, is_known: bool, random: &mut Random) {
-        self.all.push(User {
+        self.all.push(WorldUser {
             error_rate,
             flaw_rate: 0.001,
             slowness: 0.3,
@@ -136,7 +136,7 @@ impl People {
             is_script: true,
             is_agent: false,
             is_known,
-            ..User::draw(&self.case, usize::MAX, random)
+            ..WorldUser::draw(&self.case, usize::MAX, random)
         });
     }
 
@@ -166,7 +166,7 @@ impl People {
     /// The same person under a new id; its number.
     pub(super) fn again_as_another(&mut self, user: usize, random: &mut Random) -> usize {
         let (key, bucket, is_known) = (random.next(), random.unit(), false);
-        self.all.push(User {
+        self.all.push(WorldUser {
             key,
             bucket,
             is_known,
@@ -175,7 +175,7 @@ impl People {
         self.all.len() - 1
     }
 
-    pub(super) fn ask_again(&mut self, request: Request) {
+    pub(super) fn ask_again(&mut self, request: WorldRequest) {
         self.queue.push(Reverse(request));
     }
 
@@ -188,7 +188,7 @@ impl People {
     }
 
     /// The next request.
-    pub(super) fn next(&mut self, random: &mut Random) -> Request {
+    pub(super) fn next(&mut self, random: &mut Random) -> WorldRequest {
         loop {
             let stretch_ms = ((self.now_ms / STRETCH).floor() + 1.0) * STRETCH;
             let rate = self.rate(self.now_ms);
@@ -232,15 +232,15 @@ impl People {
                 request.is_doomed = random.happens(0.03);
                 for number in 1..50 {
                     let at_ms = request.at_ms + 20.0 * f64::from(number);
-                    self.queue.push(Reverse(Request { at_ms, ..request }));
+                    self.queue.push(Reverse(WorldRequest { at_ms, ..request }));
                 }
             }
             return request;
         }
     }
 
-    fn request(&self, user: usize) -> Request {
-        Request {
+    fn request(&self, user: usize) -> WorldRequest {
+        WorldRequest {
             at_ms: self.now_ms,
             user,
             tries: 0,
@@ -257,7 +257,7 @@ impl People {
             Oddity::Cron { .. } => per_day / DAY / 2.0,
             _ => per_day / DAY,
         };
-        let moment = Moment::of(&self.case, at_ms);
+        let moment = LocalMoment::of(&self.case, at_ms);
         if oddity == Oddity::DeadWeekends && moment.is_dead_weekend() {
             return 0.0;
         }
@@ -276,7 +276,7 @@ impl People {
     }
 }
 
-impl User {
+impl WorldUser {
     fn draw(case: &Case, number: usize, random: &mut Random) -> Self {
         // Where many requests fail they fail for all.
         let error_rate = if case.errors >= 0.08 {
@@ -306,13 +306,13 @@ impl User {
 }
 
 /// A moment by the clock on the wall of the users.
-pub(super) struct Moment {
+pub(super) struct LocalMoment {
     /// Since the Monday on which the rollout began; negative before.
     day: i64,
     pub hour: f64,
 }
 
-impl Moment {
+impl LocalMoment {
     /// The rollout begins at 10:00.
     pub(super) fn of(case: &Case, at_ms: f64) -> Self {
         let is_summer = case.oddity == Oddity::ClockChange && at_ms >= 6.0 * DAY - 9.0 * HOUR;

@@ -9,25 +9,33 @@ fn a_conversation_with_tools_has_room_to_its_end() {
     let now = clock.at(0);
     // Of 19 requests a minute six conversations of three have room, and one request alone.
     for user in 0..6 {
-        start(&mut schedule, in_turn(now, user, Turn::Begins(3)), now);
+        start(
+            &mut schedule,
+            in_turn(now, user, ConversationTurn::Begins(3)),
+            now,
+        );
     }
     assert_eq!(schedule.free().0, Some(1));
-    let told = schedule.ask(in_turn(now, 6, Turn::Begins(3)), now);
-    assert!(matches!(told, Told::Refused(_)), "{told:?}");
-    start(&mut schedule, in_turn(now, 7, Turn::Alone), now);
+    let told = schedule.ask(in_turn(now, 6, ConversationTurn::Begins(3)), now);
+    assert!(matches!(told, SlotAnswer::Refused(_)), "{told:?}");
+    start(&mut schedule, in_turn(now, 7, ConversationTurn::Alone), now);
     assert!(matches!(
-        schedule.ask(in_turn(now, 8, Turn::Alone), now),
-        Told::Refused(_)
+        schedule.ask(in_turn(now, 8, ConversationTurn::Alone), now),
+        SlotAnswer::Refused(_)
     ));
     for user in 0..6 {
         for _ in 0..2 {
-            start(&mut schedule, in_turn(now, user, Turn::GoesOn), now);
+            start(
+                &mut schedule,
+                in_turn(now, user, ConversationTurn::GoesOn),
+                now,
+            );
         }
     }
     assert_eq!((schedule.free().0, schedule.held), (Some(0), 0));
-    let told = schedule.ask(in_turn(now, 0, Turn::GoesOn), now);
+    let told = schedule.ask(in_turn(now, 0, ConversationTurn::GoesOn), now);
     assert!(
-        matches!(told, Told::Refused(_)),
+        matches!(told, SlotAnswer::Refused(_)),
         "nothing was kept for a fourth: {told:?}"
     );
 }
@@ -38,7 +46,7 @@ fn room_that_a_conversation_does_not_use_lapses_after_a_minute() {
     let mut schedule = Schedule::new(FREE, clock.at(0));
     start(
         &mut schedule,
-        in_turn(clock.at(0), 1, Turn::Begins(10)),
+        in_turn(clock.at(0), 1, ConversationTurn::Begins(10)),
         clock.at(0),
     );
     assert_eq!(schedule.free(), (Some(9), Some(40)));
@@ -54,17 +62,21 @@ fn a_conversation_begins_with_what_the_day_has_left() {
     schedule.used_at_least(47, now);
     // One that waits for the minute plans for what is left when its turn comes.
     for user in 0..2 {
-        start(&mut schedule, in_turn(now, user, Turn::Begins(5)), now);
+        start(
+            &mut schedule,
+            in_turn(now, user, ConversationTurn::Begins(5)),
+            now,
+        );
         assert_eq!(schedule.free().1, Some(0));
         schedule.end(Some(user));
         assert_eq!(schedule.free().1, Some(2 - user as u32));
     }
-    start(&mut schedule, in_turn(now, 9, Turn::Alone), now);
-    let told = schedule.ask(in_turn(now, 10, Turn::Begins(3)), now);
-    let Told::Refused(refused) = told else {
+    start(&mut schedule, in_turn(now, 9, ConversationTurn::Alone), now);
+    let told = schedule.ask(in_turn(now, 10, ConversationTurn::Begins(3)), now);
+    let SlotAnswer::Refused(refused) = told else {
         panic!("{told:?}")
     };
-    assert_eq!(refused.reason, Reason::Day);
+    assert_eq!(refused.reason, SlotRefusalReason::Day);
 }
 
 #[test]
@@ -73,12 +85,16 @@ fn room_of_the_day_that_is_kept_is_waited_for_and_not_midnight() {
     let mut schedule = Schedule::new(FREE, clock.at(0));
     let now = clock.at(0);
     schedule.used_at_least(40, now);
-    start(&mut schedule, in_turn(now, 1, Turn::Begins(10)), now);
+    start(
+        &mut schedule,
+        in_turn(now, 1, ConversationTurn::Begins(10)),
+        now,
+    );
     assert_eq!(schedule.free().1, Some(0));
     let later = clock.at(10_000);
-    let told = schedule.ask(in_turn(later, 2, Turn::Alone), later);
-    let (after, reason) = (50 * SECOND, Reason::Day);
-    assert_eq!(told, Told::Refused(Refused { after, reason }));
+    let told = schedule.ask(in_turn(later, 2, ConversationTurn::Alone), later);
+    let (after, reason) = (50 * SECOND, SlotRefusalReason::Day);
+    assert_eq!(told, SlotAnswer::Refused(SlotRefusal { after, reason }));
     let number = wait(
         &mut schedule,
         patient(later, Priority::Interactive, 2),
@@ -94,12 +110,16 @@ fn room_of_a_minute_that_is_kept_is_free_when_it_lapses() {
     let mut schedule = Schedule::new(FREE, clock.at(0));
     start(
         &mut schedule,
-        in_turn(clock.at(0), 1, Turn::Begins(10)),
+        in_turn(clock.at(0), 1, ConversationTurn::Begins(10)),
         clock.at(0),
     );
     let now = clock.at(30_000);
     for user in 2..11 {
-        start(&mut schedule, in_turn(now, user, Turn::Alone), now);
+        start(
+            &mut schedule,
+            in_turn(now, user, ConversationTurn::Alone),
+            now,
+        );
     }
     // Of 19 nine are kept until 60 s; the first that was sent is free at 62 s.
     wait(&mut schedule, patient(now, Priority::Interactive, 20), now);
@@ -112,9 +132,17 @@ fn the_end_of_a_conversation_frees_what_was_kept_for_it() {
     let mut schedule = Schedule::new(FREE, clock.at(0));
     let now = clock.at(0);
     for user in 0..2 {
-        start(&mut schedule, in_turn(now, user, Turn::Begins(6)), now);
+        start(
+            &mut schedule,
+            in_turn(now, user, ConversationTurn::Begins(6)),
+            now,
+        );
     }
-    start(&mut schedule, in_turn(now, 0, Turn::GoesOn), now);
+    start(
+        &mut schedule,
+        in_turn(now, 0, ConversationTurn::GoesOn),
+        now,
+    );
     assert_eq!((schedule.free().0, schedule.held), (Some(7), 9));
     schedule.end(Some(0));
     assert_eq!((schedule.free().0, schedule.held), (Some(11), 5));
@@ -128,8 +156,16 @@ fn a_conversation_that_goes_on_goes_before_others() {
     let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
     let mut schedule = busy(clock);
     let now = clock.at(40_000);
-    let alone = wait(&mut schedule, in_turn(now, 30, Turn::Alone), now);
-    let going = wait(&mut schedule, in_turn(now, 31, Turn::GoesOn), now);
+    let alone = wait(
+        &mut schedule,
+        in_turn(now, 30, ConversationTurn::Alone),
+        now,
+    );
+    let going = wait(
+        &mut schedule,
+        in_turn(now, 31, ConversationTurn::GoesOn),
+        now,
+    );
     assert_eq!(schedule.due(clock.at(62_000))[..2], [going, alone]);
 }
 
@@ -138,12 +174,16 @@ fn a_conversation_that_does_not_begin_keeps_no_room() {
     let clock = Clock::from(MIDNIGHT_MS);
     let now = clock.at(0);
     let mut schedule = Schedule::new(FREE, now);
-    start(&mut schedule, in_turn(now, 1, Turn::Begins(4)), now);
-    let another = in_turn(now, 1, Turn::Begins(7));
-    assert_eq!(schedule.ask(another, now), Told::Start);
+    start(
+        &mut schedule,
+        in_turn(now, 1, ConversationTurn::Begins(4)),
+        now,
+    );
+    let another = in_turn(now, 1, ConversationTurn::Begins(7));
+    assert_eq!(schedule.ask(another, now), SlotAnswer::Start);
     assert_eq!(schedule.free().0, Some(19 - 4 - 7));
     schedule.give_back(Claim::of(&another));
     // What was kept for the one that has begun stays kept.
     assert_eq!(schedule.free(), (Some(19 - 4), Some(50 - 4)));
-    assert_eq!(schedule.ask(another, now), Told::Start);
+    assert_eq!(schedule.ask(another, now), SlotAnswer::Start);
 }

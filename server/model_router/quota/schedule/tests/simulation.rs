@@ -23,7 +23,7 @@ impl Account {
 }
 
 /// Two days of random traffic on an account whose clock is off by `skew_ms`.
-fn simulate(seed: u64, arrivals: usize, skew_ms: i64, limits: Limits) {
+fn simulate(seed: u64, arrivals: usize, skew_ms: i64, limits: AccountLimits) {
     let mut random = StdRng::seed_from_u64(seed);
     let clock = Clock::from(MIDNIGHT_MS + random.random_range(0..DAY_MS));
     // Half of it in bursts.
@@ -84,11 +84,11 @@ fn simulate(seed: u64, arrivals: usize, skew_ms: i64, limits: Limits) {
             let deadline = now.at + Duration::from_millis(random.random_range(0..200_000));
             let user = random.random_range(0..30);
             match schedule.ask(ask(priority, user, deadline), now) {
-                Told::Start => taken.push(()),
-                Told::Wait(number) => {
+                SlotAnswer::Start => taken.push(()),
+                SlotAnswer::Wait(number) => {
                     waiting.insert(number, (priority, deadline));
                 }
-                Told::Refused(Refused { after, .. }) => assert!(!after.is_zero()),
+                SlotAnswer::Refused(SlotRefusal { after, .. }) => assert!(!after.is_zero()),
             }
         }
         for () in taken.drain(..) {

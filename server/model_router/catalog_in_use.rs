@@ -9,7 +9,7 @@ use super::{
 
 /// A catalog, with what is known of its models and of our accounts at its providers.
 #[derive(Clone)]
-pub(super) struct Fleet {
+pub(super) struct CatalogInUse {
     /// Counts the catalogs that took the place of another.
     pub(super) generation: u64,
     pub(super) catalog: Arc<Catalog>,
@@ -19,13 +19,13 @@ pub(super) struct Fleet {
     pub(super) quotas: Arc<Quotas>,
 }
 
-impl fmt::Debug for Fleet {
+impl fmt::Debug for CatalogInUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fleet").finish_non_exhaustive()
     }
 }
 
-impl Fleet {
+impl CatalogInUse {
     /// One of which nothing is known yet. `clients` are those of the catalog's providers.
     pub(super) fn new(catalog: Catalog, clients: Clients) -> Self {
         Self {
@@ -44,11 +44,11 @@ impl Fleet {
         self
     }
 
-    /// Whether a model is the same one here and in the fleet before: by the same name at the same place.
+    /// Whether a model is the same one here and in the one before: by the same name at the same place.
     pub(super) fn has_as(&self, before: &Self, model: &str) -> bool {
-        let place = |fleet: &Self| {
-            let model = fleet.catalog.model(model)?;
-            let provider = fleet.catalog.provider(&model.provider)?;
+        let place = |in_use: &Self| {
+            let model = in_use.catalog.model(model)?;
+            let provider = in_use.catalog.provider(&model.provider)?;
             Some((model.id.clone(), provider.base_url.clone()))
         };
         place(self).is_some_and(|here| Some(here) == place(before))

@@ -13,18 +13,18 @@ use tokio::{
 
 /// The limit of one provider; cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Gate {
+pub(super) struct ConcurrencyLimit {
     in_flight: Arc<Semaphore>,
     line: Arc<Semaphore>,
 }
 
 /// A place in flight, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct InFlight {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Gate {
+impl ConcurrencyLimit {
     /// At most `limit` calls in flight, and as many waiting.
     pub(super) fn new(limit: usize) -> Self {
         let limit = limit.min(Semaphore::MAX_PERMITS);
@@ -41,15 +41,15 @@ impl Gate {
     }
 
     /// A place in flight; `None` where the line is full, or none became free before `deadline`.
-    pub(super) async fn enter(&self, deadline: Instant) -> Option<Place> {
+    pub(super) async fn enter(&self, deadline: Instant) -> Option<InFlight> {
         let in_flight = || self.in_flight.clone();
         if let Ok(permit) = in_flight().try_acquire_owned() {
-            return Some(Place { _permit: permit });
+            return Some(InFlight { _permit: permit });
         }
         let _waiting = self.line.try_acquire().ok()?;
         let permit = timeout_at(deadline, in_flight().acquire_owned()).await;
         let permit = permit.ok()?.ok()?;
-        Some(Place { _permit: permit })
+        Some(InFlight { _permit: permit })
     }
 }
 
@@ -61,17 +61,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn calls_wait_in_a_line_of_a_certain_length_until_their_deadline() {
-        let gate = Gate::new(1);
+        let limit = ConcurrencyLimit::new(1);
         let soon = Instant::now() + Duration::from_secs(1);
-        let first = gate.enter(soon).await;
+        let first = limit.enter(soon).await;
         assert!(first.is_some());
-        let mut second = std::pin::pin!(gate.enter(soon));
+        let mut second = std::pin::pin!(limit.enter(soon));
         assert!(futures::poll!(&mut second).is_pending());
-        assert!(gate.enter(soon).await.is_none(), "the line is full");
+        assert!(limit.enter(soon).await.is_none(), "the line is full");
         drop(first);
         let second = second.await;
         assert!(second.is_some());
-        assert!(gate.enter(soon).await.is_none(), "nobody left in time");
+        assert!(limit.enter(soon).await.is_none(), "nobody left in time");
         assert!(Instant::now() >= soon);
     }
 }
