@@ -189,8 +189,12 @@ impl Uncounted {
     }
 
     /// Whether for a day all attempts were the candidate's, and none had a good answer.
-    pub(super) fn is_alone(&self) -> bool {
-        self.silence.is_alone()
+    pub(super) fn is_alone(&self, edition: Edition, now_ms: i64) -> bool {
+        // The eighth edition went on counting after the last attempt, and its records say what it found.
+        match edition < Edition::Ninth {
+            true => self.silence.is_alone_until(now_ms),
+            false => self.silence.is_alone(),
+        }
     }
 
     fn signal(&self, share: Percent) -> Option<Signal> {
@@ -203,7 +207,7 @@ impl Uncounted {
         }
     }
 
-    pub(super) fn evidence(&self, now_ms: i64) -> UncountedEvidence {
+    pub(super) fn evidence(&self, edition: Edition, now_ms: i64) -> UncountedEvidence {
         let kinds = Kind::ALL.into_iter().filter_map(|kind| {
             let PerArm { control, candidate } = self.counts[kind as usize];
             let users = self.differ.users(kind);
@@ -220,7 +224,7 @@ impl Uncounted {
             control_attempts: self.attempts.control,
             candidate_attempts: self.attempts.candidate,
             without_answer: self.silence.attempts(),
-            is_alone: self.is_alone(),
+            is_alone: self.is_alone(edition, now_ms),
             kinds: kinds.collect(),
             differs: self.differ.found(),
             account: self.account.under_way(now_ms),

@@ -191,7 +191,10 @@ impl Verdict {
             promotion: Promotion::of(evidence, level),
             control,
             candidate,
-            uncounted: evidence.uncounted.as_ref().map(|it| it.evidence(now_ms)),
+            uncounted: evidence
+                .uncounted
+                .as_ref()
+                .map(|it| it.evidence(evidence.edition, now_ms)),
             judge: evidence.judged(),
         }
     }
@@ -283,9 +286,9 @@ fn judged(evidence: &Evidence) -> f64 {
 }
 
 /// Whether for a day only the candidate was asked.
-fn is_alone(evidence: &Evidence) -> bool {
+fn is_alone(evidence: &Evidence, now_ms: i64) -> bool {
     let uncounted = evidence.uncounted.as_ref();
-    uncounted.is_some_and(Uncounted::is_alone)
+    uncounted.is_some_and(|it| it.is_alone(evidence.edition, now_ms))
 }
 
 fn sample_ratio(evidence: &Evidence) -> SampleRatio {
@@ -323,7 +326,7 @@ fn level(
             Signal::Worse => "the candidate is worse than the margin tolerates",
             Signal::Crash => "the candidate fails more often than control",
             Signal::AbsoluteLimit => "the candidate fails more than ever allowed, control does not",
-            Signal::NoAnswers if is_alone(evidence) => {
+            Signal::NoAnswers if is_alone(evidence, now_ms) => {
                 "the candidate gives no good answer, and for a day nobody asked control"
             }
             Signal::NoAnswers => "the candidate gives no good answer, control does",

@@ -167,9 +167,14 @@ impl Silence {
     /// Whether from the first to the last attempt of a day all were the candidate's, and failed. That time passes in which
     /// nobody asks either side says nothing.
     pub(super) fn is_alone(&self) -> bool {
-        let last_ms = self.users.first().map(|newest| newest.at_ms);
-        let times = self.alone_since_ms.zip(last_ms);
-        times.is_some_and(|(since, last)| last.saturating_sub(since) >= DAY_MS)
+        let newest = self.users.first();
+        newest.is_some_and(|newest| self.is_alone_until(newest.at_ms))
+    }
+
+    /// The same from the first attempt to this moment.
+    pub(super) fn is_alone_until(&self, at_ms: i64) -> bool {
+        let is_long = |since: i64| at_ms.saturating_sub(since) >= DAY_MS;
+        self.alone_since_ms.is_some_and(is_long)
     }
 
     /// Whether most of control's last attempts were good, if there were any.
