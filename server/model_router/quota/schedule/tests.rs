@@ -340,6 +340,26 @@ fn who_is_refused_for_a_rest_keeps_the_room_of_its_conversation() {
 }
 
 #[test]
+fn a_refusal_soon_after_a_rest_lets_nobody_go_sooner() {
+    let clock = Clock::from(MIDNIGHT_MS);
+    let mut schedule = Schedule::new(AccountLimits::default(), clock.at(0));
+    schedule.rest(clock.at(20_000).at, clock.at(0).at);
+    for user in 0..20 {
+        let asked = patient(clock.at(0), Priority::Interactive, user);
+        wait(&mut schedule, asked, clock.at(0));
+    }
+    assert_eq!(schedule.due(clock.at(20_000)).len(), 1);
+    // “Come back in 0 seconds”, and a database whose answer was under way for longer than all before it.
+    for (ms, more) in [(20_100, 0), (20_200, 8)] {
+        schedule.rest(clock.at(ms + more).at, clock.at(ms).at);
+        assert_eq!(schedule.due(clock.at(ms + more)).len(), 1);
+        assert_eq!(schedule.due(clock.at(ms + more + 90)).len(), 0);
+    }
+    assert_eq!(schedule.due(clock.at(21_208)).len(), 1);
+    assert_eq!(schedule.due(clock.at(22_208)).len(), 2);
+}
+
+#[test]
 fn what_follows_a_rest_is_no_longer_than_it_was() {
     let clock = Clock::from(MIDNIGHT_MS);
     let mut schedule = Schedule::new(AccountLimits::default(), clock.at(0));
