@@ -264,6 +264,8 @@ impl QuotaPool {
     ) -> Result<Option<TakenSlot>, SlotRefusal> {
         let mut since = None;
         loop {
+            let goes_in = ask.turn == ConversationTurn::GoesOn
+                && self.with(|schedule, now| schedule.has_room(ask.user, now)) == Some(true);
             let Some(taken) = self.turn(model, ask).await? else {
                 return Ok(None);
             };
@@ -278,7 +280,7 @@ impl QuotaPool {
                 return Ok(Some(taken));
             }
             // It asks again, and would let go of more room than it has gone into.
-            if ask.turn == ConversationTurn::GoesOn {
+            if goes_in {
                 self.with(|schedule, now| schedule.keep_one(ask.user, now.at));
             }
         }

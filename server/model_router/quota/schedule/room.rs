@@ -72,6 +72,16 @@ impl Schedule {
         self.holds.push_back(KeptRoom { user, rest, until });
     }
 
+    /// Whether room is kept for this user.
+    pub(in crate::model_router::quota) fn has_room(
+        &mut self,
+        user: Option<u64>,
+        now: Clocks,
+    ) -> bool {
+        self.advance(now);
+        self.holds.iter().any(|hold| hold.is_of(user))
+    }
+
     /// Room for one request that was kept for this user is free. Whether any was.
     pub(super) fn release(&mut self, user: Option<u64>) -> bool {
         let hold = self.holds.iter_mut().find(|hold| hold.user == user);

@@ -405,6 +405,26 @@ async fn a_conversation_keeps_its_room_while_one_of_its_calls_asks_again_and_aga
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_kept_for_a_conversation_that_had_no_room() {
+    let database = Database::new(2);
+    let (others, model) = on(&database).await;
+    let (quotas, _) = on(&database).await;
+    for _ in 0..19 {
+        drop(others.enter("p", &model, ask(3)).await.unwrap().send());
+    }
+    tokio::time::advance(Duration::from_secs(30)).await;
+    let goes_on = SlotRequest {
+        turn: ConversationTurn::GoesOn,
+        user: Some(7),
+        ..ask(3)
+    };
+    let refused = quotas.enter("p", &model, goes_on).await.err().unwrap();
+    assert_eq!(refused.reason, SlotRefusalReason::Minute);
+    tokio::time::advance(Duration::from_secs(35)).await;
+    assert_eq!(left(&quotas), Some(19));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waits_behind_others_for_a_slow_database_goes_with_them() {
     let database = Database::new(2);
     let (quotas, model) = on(&database).await;
