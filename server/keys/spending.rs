@@ -130,9 +130,14 @@ impl Spending {
         if self.unpriced.read().get(&key.name).is_some_and(is_said) {
             return;
         }
-        let mut unpriced = self.unpriced.write();
-        let said = unpriced.entry(key.name.clone()).or_default();
-        if said.insert(model.clone()) {
+        let is_new = self
+            .unpriced
+            .write()
+            .entry(key.name.clone())
+            .or_default()
+            .insert(model.clone());
+        // Nobody waits for the log.
+        if is_new {
             tracing::warn!(
                 key = key.name,
                 model = &**model,
