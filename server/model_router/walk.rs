@@ -279,6 +279,8 @@ impl<'a> Walk<'a> {
                 if !self.in_use.repeats.grant(&model) {
                     return None;
                 }
+                // Nobody else is left, and after a rest its account takes one call after the other.
+                self.waits_out_rest |= self.resting.is_empty();
                 let pause = Duration::from_millis(rand::random_range(pause.start..=pause.end));
                 sleep_until(Instant::now() + after + pause).await;
             } else {

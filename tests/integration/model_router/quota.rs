@@ -232,6 +232,37 @@ async fn an_account_that_rests_is_waited_for_also_where_the_others_have_failed()
     assert_eq!(&*answer.model, "free");
 }
 
+#[tokio::test]
+async fn who_comes_back_as_it_was_told_stands_in_line_with_those_who_wait_for_the_same_rest() {
+    let asked = AtomicUsize::new(0);
+    let upstream = Upstream::with(move |_, request| {
+        if request.body["model"] != "free" {
+            return Reply::status(500);
+        }
+        match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => {
+                let body = json!({"error": {"message": "Requests rate limit exceeded"}});
+                Reply::Http(429, vec![("retry-after", "2")], body.to_string())
+            }
+            _ => Reply::ok("hej"),
+        }
+    })
+    .await;
+    let (router, _) = router(unlimited(&upstream), flags());
+    let first = call();
+    let trail = first.trail.clone();
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let others = (0..5).map(|_| complete_call(&router, "alone", call()));
+        futures::future::join_all(others).await
+    };
+    let (answer, others) = tokio::join!(complete_call(&router, "chat", first), others);
+    assert!(answer.is_ok() && others.iter().all(Result::is_ok));
+    // It was refused, the other model failed, and it was asked again: once.
+    let words: Vec<_> = trail.attempts().iter().map(|it| it.word()).collect();
+    assert_eq!((words.len(), words.last()), (3, Some(&"ok")), "{words:?}");
+}
+
 /// A route of `slow` and then `fast`, each at an account that refuses its first request: for 20 s, and for this long.
 async fn both_refused(fast_seconds: &'static str) -> (Upstream, Catalog) {
     let upstream = Upstream::with(move |count, request| {
