@@ -75,6 +75,9 @@ impl Schedule {
         if let Some(user) = claim.conversation() {
             self.forgo(user);
         }
+        if let Some(rest) = &mut self.rest {
+            rest.stay();
+        }
         self.give_allowance_back(claim.tokens);
     }
 

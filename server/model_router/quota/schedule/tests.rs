@@ -378,6 +378,12 @@ fn what_follows_a_rest_is_no_longer_than_it_was() {
         assert_eq!(schedule.ask(asked, clock.at(10_000)), SlotAnswer::Start);
         schedule.give_back(Claim::of(&asked));
     }
+    // Also one that the database had given.
+    for _ in 0..5 {
+        assert_eq!(schedule.ask(asked, clock.at(10_000)), SlotAnswer::Start);
+        schedule.given(Claim::of(&asked));
+        schedule.forgo_given(Claim::of(&asked));
+    }
 }
 
 /// OpenRouter's rules, by its own clock.
