@@ -21,7 +21,7 @@ pub(super) struct CatalogInUse {
 
 impl fmt::Debug for CatalogInUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fleet").finish_non_exhaustive()
+        f.debug_struct("CatalogInUse").finish_non_exhaustive()
     }
 }
 

@@ -38,11 +38,11 @@ impl QuotaStore for Storage {
         matches!(self.db, Db::Postgres(_))
     }
 
-    async fn say(&self, account: &str, word: &AccountReport) -> anyhow::Result<ReportAnswer> {
+    async fn say(&self, account: &str, report: &AccountReport) -> anyhow::Result<ReportAnswer> {
         let Db::Postgres(postgres) = &self.db else {
             anyhow::bail!("SQLite gives no slots");
         };
-        postgres.hear(account, word).await
+        postgres.take_report(account, report).await
     }
 
     async fn shared(&self) -> anyhow::Result<Shared> {
@@ -71,8 +71,12 @@ fn read((provider, used): (String, String)) -> anyhow::Result<(String, Used)> {
 }
 
 impl Postgres {
-    /// Hears a word about an account, one after the other.
-    async fn hear(&self, account: &str, word: &AccountReport) -> anyhow::Result<ReportAnswer> {
+    /// Takes the reports on an account, one after the other.
+    async fn take_report(
+        &self,
+        account: &str,
+        report: &AccountReport,
+    ) -> anyhow::Result<ReportAnswer> {
         let mut transaction = self.pool.begin().await?;
         // The time is asked once the row is ours.
         let locked = "SELECT used, (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT FROM \
@@ -91,10 +95,10 @@ impl Postgres {
         }
         let (text, now_ms) = row.context("what an account has used is not there")?;
         let mut used = match text.as_str() {
-            "" => Used::unknown(&word.most, now_ms),
+            "" => Used::unknown(&report.most, now_ms),
             _ => read((account.to_owned(), text))?.1,
         };
-        let slots = used.hear(word, now_ms);
+        let slots = used.take_report(report, now_ms);
         sqlx::query("UPDATE quotas SET used = $2 WHERE provider = $1")
             .bind(account)
             .bind(serde_json::to_string(&used)?)

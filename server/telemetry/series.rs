@@ -56,7 +56,7 @@ struct OfModel {
 
 impl fmt::Debug for SeriesHandles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Series").finish_non_exhaustive()
+        f.debug_struct("SeriesHandles").finish_non_exhaustive()
     }
 }
 

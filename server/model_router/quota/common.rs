@@ -1,4 +1,4 @@
-//! An account that several processes use: how a call gets its slot from the database, and what is said of it later.
+//! An account that several processes use: how a call gets its slot from the database, and what is reported of it later.
 
 use std::{
     sync::{
@@ -70,18 +70,18 @@ impl Keeper {
     }
 }
 
-/// What this process says of an account.
+/// What this process reports of an account.
 pub(super) struct OwnReports {
-    /// Names whoever counts these words. An account that leaves the catalog and comes back begins to count anew, so
-    /// it has another name, or its words would be taken for late ones.
+    /// Names whoever counts these reports. An account that leaves the catalog and comes back begins to count anew, so
+    /// it has another name, or its reports would be taken for late ones.
     holder: String,
-    /// How many of its words were answered.
+    /// How many of its reports were answered.
     number: u64,
-    /// How many were said, those that were said again as well.
+    /// How many were made, those that were made again as well.
     times: u64,
     /// Calls that want a slot of the next one.
     wants: Vec<Want>,
-    /// What the word says that was not answered yet. Nothing is added to it.
+    /// What the report says that was not answered yet. Nothing is added to it.
     asked: Option<Unsaid>,
     /// What the next one will.
     unsaid: Unsaid,
@@ -190,7 +190,7 @@ impl OwnReports {
 
 impl QuotaPool {
     /// A slot that was taken here is given by the database; `None` where it has none now, so that the call has to
-    /// wait again. `since` is when the call asked for it first and has not heard of it.
+    /// wait again. `since` is when the call first asked for it and got no answer.
     pub(super) async fn claim(
         self: &Arc<Self>,
         keeper: &Keeper,
@@ -227,8 +227,8 @@ impl QuotaPool {
         }
     }
 
-    /// A slot of the database's, if it has one. Words are said one after the other; while one is under way, all that want
-    /// something gather for the next, which any of them says for all.
+    /// A slot of the database's, if it has one. Reports are made one after the other; while one is under way, all that want
+    /// something gather for the next, which any of them makes for all.
     async fn slot(
         self: &Arc<Self>,
         keeper: &Keeper,
@@ -250,17 +250,17 @@ impl QuotaPool {
                     Err(NoDatabase) => return Err(NoDatabase),
                 },
             };
-            // Whoever said it for this one has left before the answer came.
+            // Whoever made the report for this one has left before the answer came.
             if let Ok(told) = told {
                 return told;
             }
         }
     }
 
-    /// Says a word about this account, and tells those who want something of it.
+    /// Reports on this account, and tells those who want something of it.
     async fn say(self: &Arc<Self>, keeper: &Keeper) -> Result<(), NoDatabase> {
         let _turn = self.stored.lock().await;
-        let (word, wants) = {
+        let (report, wants) = {
             let mut state = self.state.lock();
             let Some(most) = state.schedule.as_ref().map(|it| it.most()) else {
                 for want in std::mem::take(&mut state.said.wants) {
@@ -277,7 +277,7 @@ impl QuotaPool {
             let unsaid = said
                 .asked
                 .get_or_insert_with(|| std::mem::take(&mut said.unsaid));
-            let word = AccountReport {
+            let report = AccountReport {
                 holder: said.holder.clone(),
                 number: said.number + 1,
                 time: said.times,
@@ -288,10 +288,10 @@ impl QuotaPool {
                 at_least_of: unsaid.at_least_of,
                 rests_until_ms: unsaid.rests_until_ms,
             };
-            (word, wants)
+            (report, wants)
         };
         let patience = if keeper.is_alone() { ALONE } else { ANSWER };
-        let given = timeout(patience, keeper.store.say(&self.label, &word)).await;
+        let given = timeout(patience, keeper.store.say(&self.label, &report)).await;
         let given = given.unwrap_or_else(|_| Err(anyhow::anyhow!("the database does not answer")));
         let Some(given) = self.note_outage(given) else {
             for want in wants {
@@ -303,7 +303,7 @@ impl QuotaPool {
             let mut state = self.state.lock();
             state.said.number += 1;
             state.said.asked = None;
-            // Also where a failover took some words back.
+            // Also where a failover took some reports back.
             state.said.version = given.used.version;
         }
         self.adopt(&given.used, given.now_ms);
@@ -348,7 +348,7 @@ impl QuotaPool {
         state.pump(now);
     }
 
-    /// Nobody else uses the account, and the database will hear of it later.
+    /// Nobody else uses the account, and the database is told of it later.
     fn use_unasked(&self, taken: TakenSlot) -> TakenSlot {
         let now = now();
         let tokens = taken.tokens();
@@ -389,7 +389,7 @@ impl QuotaPool {
         }
     }
 
-    fn owes_a_word(&self) -> bool {
+    fn owes_a_report(&self) -> bool {
         let state = self.state.lock();
         let is_limited = |it: &super::schedule::Schedule| it.limits() != AccountLimits::default();
         state.said.is_owed() && state.schedule.as_ref().is_some_and(is_limited)
@@ -397,7 +397,7 @@ impl QuotaPool {
 }
 
 impl Quotas {
-    /// Hears what all processes have used, and says what is owed.
+    /// Reads what all processes have used, and reports what is owed.
     pub(super) async fn listen(&self, looks: u32) -> anyhow::Result<()> {
         let keeper = self.keeper.lock().clone();
         let Some(keeper) = keeper.filter(Keeper::gives_slots) else {
@@ -417,7 +417,7 @@ impl Quotas {
         for account in self.accounts.values().filter(limited) {
             // The one that was not answered, and what has come since.
             for _ in 0..2 {
-                if account.whole.owes_a_word() {
+                if account.whole.owes_a_report() {
                     let said = account.whole.say(&keeper).await;
                     anyhow::ensure!(said.is_ok(), "the database does not answer");
                 }

@@ -1,7 +1,7 @@
 //! What all processes on one database have used of an account, and how one of them gets a slot.
 //!
-//! Nobody has slots in stock. A process says an [`AccountReport`] whenever calls of it are due, under the lock of the
-//! account's row: they get their slots, or hear what all others use and wait by that. So the account is used up by
+//! Nobody has slots in stock. A process hands in an [`AccountReport`] whenever calls of it are due, under the lock of the
+//! account's row: they get their slots, or learn what all others use and wait by that. So the account is used up by
 //! whoever has the users, and never above its limits.
 //!
 //! A report has a number. It is sent again with the same number until its answer is here, and its changes count once. The
@@ -27,7 +27,7 @@ pub struct AccountReport {
     pub holder: String,
     /// Counts its reports on this account, those that were answered.
     pub number: u64,
-    /// Counts how often anything was said, from 1: of one number the last time is the greatest.
+    /// Counts how often anything was reported, from 1: of one number the last time is the greatest.
     pub time: u64,
     /// What all processes together may use.
     pub most: Most,
@@ -73,7 +73,7 @@ pub struct LastReport {
     /// Which time it was.
     #[serde(default)]
     pub time: u64,
-    /// When it was said, in milliseconds since 1970.
+    /// When it was made, in milliseconds since 1970.
     pub at_ms: i64,
     /// The time of the slots that it was given, and their tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,7 +100,7 @@ pub struct ReportAnswer {
 }
 
 impl Used {
-    /// Of an account that nobody has said anything of: of a day whose limit is known, half counts as used.
+    /// Of an account of which nothing was reported: of a day whose limit is known, half counts as used.
     pub fn unknown(most: &Most, now_ms: i64) -> Self {
         Self {
             day: day_of(now_ms),
@@ -110,10 +110,10 @@ impl Used {
     }
 
     /// Takes a report. The time of each slot that it wants, where there is one.
-    pub fn hear(&mut self, report: &AccountReport, now_ms: i64) -> Vec<Option<i64>> {
+    pub fn take_report(&mut self, report: &AccountReport, now_ms: i64) -> Vec<Option<i64>> {
         self.advance(now_ms);
         let before = self.last.get(&report.holder).copied().unwrap_or_default();
-        // It was given up, and another one was said since.
+        // It was given up, and another one was made since.
         if (report.number, report.time) <= (before.number, before.time) {
             return vec![None; report.wants.len()];
         }

@@ -10,7 +10,7 @@ const MOST: Most = Most {
     tokens: Some(900),
 };
 
-fn word(holder: &str, number: u64, wants: Option<u32>) -> AccountReport {
+fn report(holder: &str, number: u64, wants: Option<u32>) -> AccountReport {
     AccountReport {
         holder: holder.into(),
         number,
@@ -21,18 +21,18 @@ fn word(holder: &str, number: u64, wants: Option<u32>) -> AccountReport {
     }
 }
 
-/// The same, said once more.
-fn again(word: &AccountReport, wants: Option<u32>) -> AccountReport {
+/// The same report, made once more.
+fn again(report: &AccountReport, wants: Option<u32>) -> AccountReport {
     AccountReport {
-        time: word.time + 1,
+        time: report.time + 1,
         wants: wants.into_iter().collect(),
-        ..word.clone()
+        ..report.clone()
     }
 }
 
-/// The slot that a word is given which wants one.
-fn hear(used: &mut Used, word: &AccountReport, now_ms: i64) -> Option<i64> {
-    used.hear(word, now_ms).first().copied().flatten()
+/// The slot that is given for a report which wants one.
+fn first_slot(used: &mut Used, report: &AccountReport, now_ms: i64) -> Option<i64> {
+    used.take_report(report, now_ms).first().copied().flatten()
 }
 
 fn fresh(now_ms: i64) -> Used {
@@ -50,16 +50,16 @@ fn one_process_may_use_all_and_another_what_is_left() {
     let mut used = fresh(NOON_MS);
     for number in 1..=18 {
         assert!(
-            hear(&mut used, &word("a", number, Some(1)), NOON_MS).is_some(),
+            first_slot(&mut used, &report("a", number, Some(1)), NOON_MS).is_some(),
             "{number}"
         );
     }
-    assert!(hear(&mut used, &word("b", 1, Some(1)), NOON_MS).is_some());
+    assert!(first_slot(&mut used, &report("b", 1, Some(1)), NOON_MS).is_some());
     assert_eq!(
-        hear(&mut used, &word("a", 19, Some(1)), NOON_MS + 61_000),
+        first_slot(&mut used, &report("a", 19, Some(1)), NOON_MS + 61_000),
         None
     );
-    assert!(hear(&mut used, &word("a", 20, Some(1)), NOON_MS + 62_250).is_some());
+    assert!(first_slot(&mut used, &report("a", 20, Some(1)), NOON_MS + 62_250).is_some());
     assert_eq!(used.requests, 20);
     // What a request takes more is not there for others, and a slot that was not sent is.
     let change = |requests, tokens| UsageChange {
@@ -69,24 +69,24 @@ fn one_process_may_use_all_and_another_what_is_left() {
     };
     let corrected = AccountReport {
         changes: vec![change(0, 899)],
-        ..word("a", 21, None)
+        ..report("a", 21, None)
     };
-    hear(&mut used, &corrected, NOON_MS + 62_250);
+    first_slot(&mut used, &corrected, NOON_MS + 62_250);
     assert_eq!(
-        hear(&mut used, &word("b", 2, Some(1)), NOON_MS + 62_250),
+        first_slot(&mut used, &report("b", 2, Some(1)), NOON_MS + 62_250),
         None
     );
     let corrected = AccountReport {
         changes: vec![change(-1, -900)],
-        ..word("a", 22, None)
+        ..report("a", 22, None)
     };
-    hear(&mut used, &corrected, NOON_MS + 62_250);
-    assert!(hear(&mut used, &word("b", 3, Some(900)), NOON_MS + 62_250).is_some());
+    first_slot(&mut used, &corrected, NOON_MS + 62_250);
+    assert!(first_slot(&mut used, &report("b", 3, Some(900)), NOON_MS + 62_250).is_some());
     assert_eq!(used.requests, 20);
 }
 
 #[test]
-fn a_word_that_is_said_again_counts_once() {
+fn a_report_that_is_made_again_counts_once() {
     let mut used = fresh(NOON_MS);
     let change = UsageChange {
         at_ms: NOON_MS,
@@ -95,17 +95,17 @@ fn a_word_that_is_said_again_counts_once() {
     };
     let said = AccountReport {
         changes: vec![change],
-        ..word("a", 1, Some(10))
+        ..report("a", 1, Some(10))
     };
-    hear(&mut used, &said, NOON_MS);
-    // Its answer was lost; it is said by another call that wants more.
+    first_slot(&mut used, &said, NOON_MS);
+    // Its answer was lost; another call, which wants more, makes it again.
     let again = again(&said, Some(40));
-    assert!(hear(&mut used, &again, NOON_MS + 5_000).is_some());
+    assert!(first_slot(&mut used, &again, NOON_MS + 5_000).is_some());
     assert_eq!((used.requests, used.slots().count()), (4, 4));
     assert_eq!(used.tokens.iter().map(|it| it.1).sum::<u32>(), 70);
     // One that comes late is nobody's any more.
-    hear(&mut used, &word("a", 2, Some(1)), NOON_MS + 6_000);
-    assert_eq!(hear(&mut used, &again, NOON_MS + 7_000), None);
+    first_slot(&mut used, &report("a", 2, Some(1)), NOON_MS + 6_000);
+    assert_eq!(first_slot(&mut used, &again, NOON_MS + 7_000), None);
     assert_eq!(used.requests, 5);
 }
 
@@ -114,26 +114,26 @@ fn a_new_day_begins_with_what_arrives_in_it() {
     let midnight_ms = NOON_MS + DAY_MS / 2;
     let mut used = fresh(NOON_MS);
     used.requests = 49;
-    assert!(hear(&mut used, &word("a", 1, Some(1)), midnight_ms - 1_000).is_some());
+    assert!(first_slot(&mut used, &report("a", 1, Some(1)), midnight_ms - 1_000).is_some());
     assert_eq!(
-        hear(&mut used, &word("a", 2, Some(1)), midnight_ms + 1_000),
+        first_slot(&mut used, &report("a", 2, Some(1)), midnight_ms + 1_000),
         None
     );
-    assert!(hear(&mut used, &word("a", 3, Some(1)), midnight_ms + 2_000).is_some());
+    assert!(first_slot(&mut used, &report("a", 3, Some(1)), midnight_ms + 2_000).is_some());
     assert_eq!(used.requests, 2, "that of before midnight may arrive after");
     let told = AccountReport {
         at_least: 50,
         at_least_of: used.day - 1,
-        ..word("b", 1, None)
+        ..report("b", 1, None)
     };
-    hear(&mut used, &told, midnight_ms + 3_000);
+    first_slot(&mut used, &told, midnight_ms + 3_000);
     assert_eq!(used.requests, 2, "what was told before midnight is past");
     let told = AccountReport {
         at_least: 50,
         at_least_of: used.day,
-        ..word("b", 2, Some(1))
+        ..report("b", 2, Some(1))
     };
-    assert_eq!(hear(&mut used, &told, midnight_ms + 3_000), None);
+    assert_eq!(first_slot(&mut used, &told, midnight_ms + 3_000), None);
     let unknown = Used::unknown(&MOST, NOON_MS);
     assert_eq!((unknown.requests, unknown.day), (25, day_of(NOON_MS)));
 }
@@ -143,18 +143,18 @@ fn an_account_that_rests_gives_nothing_to_anybody() {
     let mut used = fresh(NOON_MS);
     let rests = AccountReport {
         rests_until_ms: NOON_MS + 5_000,
-        ..word("a", 1, None)
+        ..report("a", 1, None)
     };
-    hear(&mut used, &rests, NOON_MS);
+    first_slot(&mut used, &rests, NOON_MS);
     assert_eq!(
-        hear(&mut used, &word("b", 1, Some(1)), NOON_MS + 4_999),
+        first_slot(&mut used, &report("b", 1, Some(1)), NOON_MS + 4_999),
         None
     );
-    assert!(hear(&mut used, &word("b", 2, Some(1)), NOON_MS + 5_000).is_some());
+    assert!(first_slot(&mut used, &report("b", 2, Some(1)), NOON_MS + 5_000).is_some());
 }
 
 proptest! {
-    /// Whatever becomes of words and answers, what is sent never exceeds the account: no more than its minute in any
+    /// Whatever becomes of reports and answers, what is sent never exceeds the account: no more than its minute in any
     /// 60 seconds as the provider counts, no more than its day.
     #[test]
     fn nothing_that_is_lost_or_late_exceeds_the_account(
@@ -171,22 +171,22 @@ proptest! {
             let said = AccountReport {
                 time: times[process],
                 wants: vec![10; pause_ms as usize % 4],
-                ..word(&process.to_string(), numbers[process], None)
+                ..report(&process.to_string(), numbers[process], None)
             };
             match what {
                 // It arrives after others.
                 0 => late.push_back(said),
                 // Its answer is lost.
-                1 => { used.hear(&said, now_ms); }
+                1 => { used.take_report(&said, now_ms); }
                 // It may arrive once more.
                 2 => if let Some(said) = late.front() {
-                    used.hear(said, now_ms);
+                    used.take_report(said, now_ms);
                     if pause_ms % 2 == 0 {
                         late.pop_front();
                     }
                 },
                 _ => {
-                    for _ in used.hear(&said, now_ms).into_iter().flatten() {
+                    for _ in used.take_report(&said, now_ms).into_iter().flatten() {
                         // As long as an answer may take.
                         sent.push(now_ms + pause_ms % 1_000);
                     }
@@ -204,26 +204,26 @@ proptest! {
 }
 
 #[test]
-fn a_word_that_is_said_again_gets_no_more_than_there_is() {
+fn a_report_that_is_made_again_gets_no_more_than_there_is() {
     let mut used = fresh(NOON_MS);
-    assert!(hear(&mut used, &word("b", 1, Some(880)), NOON_MS).is_some());
-    assert!(hear(&mut used, &word("a", 1, Some(10)), NOON_MS).is_some());
-    // Its answer was lost, and a call that wants more says it again.
+    assert!(first_slot(&mut used, &report("b", 1, Some(880)), NOON_MS).is_some());
+    assert!(first_slot(&mut used, &report("a", 1, Some(10)), NOON_MS).is_some());
+    // Its answer was lost, and a call that wants more makes it again.
     let later_ms = NOON_MS + 1_000;
     assert_eq!(
-        hear(&mut used, &again(&word("a", 1, None), Some(40)), later_ms),
+        first_slot(&mut used, &again(&report("a", 1, None), Some(40)), later_ms),
         None
     );
-    assert!(hear(&mut used, &word("a", 2, Some(20)), later_ms).is_some());
+    assert!(first_slot(&mut used, &report("a", 2, Some(20)), later_ms).is_some());
     let rests = AccountReport {
         rests_until_ms: NOON_MS + 9_000,
-        ..word("b", 2, None)
+        ..report("b", 2, None)
     };
-    hear(&mut used, &rests, later_ms);
+    first_slot(&mut used, &rests, later_ms);
     assert_eq!(
-        hear(
+        first_slot(
             &mut used,
-            &again(&word("a", 2, None), Some(20)),
+            &again(&report("a", 2, None), Some(20)),
             NOON_MS + 2_000
         ),
         None
@@ -231,13 +231,13 @@ fn a_word_that_is_said_again_gets_no_more_than_there_is() {
 }
 
 #[test]
-fn calls_that_say_one_word_get_what_there_is_in_their_order() {
+fn calls_that_make_one_report_get_what_there_is_in_their_order() {
     let mut used = fresh(NOON_MS);
     let said = AccountReport {
         wants: vec![300, 500, 200, 100, 1],
-        ..word("a", 1, None)
+        ..report("a", 1, None)
     };
-    let slots = used.hear(&said, NOON_MS);
+    let slots = used.take_report(&said, NOON_MS);
     let given: Vec<_> = slots.iter().map(Option::is_some).collect();
     assert_eq!(given, [true, true, false, true, false]);
     assert_eq!((used.requests, used.slots().count()), (3, 3));
@@ -247,27 +247,27 @@ fn calls_that_say_one_word_get_what_there_is_in_their_order() {
         wants: vec![900],
         ..said
     };
-    assert!(hear(&mut used, &said, NOON_MS + 1_000).is_some());
+    assert!(first_slot(&mut used, &said, NOON_MS + 1_000).is_some());
     assert_eq!((used.requests, used.slots().count()), (1, 1));
     // It comes once more, and is nobody's.
-    assert_eq!(hear(&mut used, &said, NOON_MS + 1_000), None);
+    assert_eq!(first_slot(&mut used, &said, NOON_MS + 1_000), None);
     assert_eq!((used.requests, used.slots().count()), (1, 1));
     let minute = AccountReport {
         wants: vec![0; 30],
-        ..word("b", 1, None)
+        ..report("b", 1, None)
     };
-    let slots = used.hear(&minute, NOON_MS + 1_000);
+    let slots = used.take_report(&minute, NOON_MS + 1_000);
     assert_eq!(slots.iter().flatten().count(), 18);
 }
 
 #[test]
-fn a_row_of_a_release_that_says_a_word_for_each_call_is_read() {
+fn a_row_of_a_release_that_reports_each_call_is_read() {
     let text = r#"{"day":20000,"requests":3,"sent_ms":[],"given":[[1728043200250,3]],"version":3,
         "last":{"a":{"number":3,"at_ms":1728043200000,"slot":[1728043200250,10]}}}"#;
     let mut used: Used = serde_json::from_str(text).unwrap();
     // Its answer was lost.
-    let said = again(&word("a", 3, None), Some(10));
-    assert!(hear(&mut used, &said, NOON_MS + 1_000).is_some());
+    let said = again(&report("a", 3, None), Some(10));
+    assert!(first_slot(&mut used, &said, NOON_MS + 1_000).is_some());
     assert_eq!((used.requests, used.slots().count()), (3, 3));
 }
 
@@ -283,7 +283,7 @@ struct Older {
 fn a_release_that_stores_its_own_count_in_place_of_all_is_counted_and_nothing_of_it_fails() {
     let mut used = fresh(NOON_MS);
     for number in 1..=3 {
-        assert!(hear(&mut used, &word("a", number, Some(1)), NOON_MS).is_some());
+        assert!(first_slot(&mut used, &report("a", number, Some(1)), NOON_MS).is_some());
     }
     // It reads what this release has stored: the day is whole, of the last minute it knows nothing.
     let text = serde_json::to_string(&used).unwrap();
@@ -292,12 +292,12 @@ fn a_release_that_stores_its_own_count_in_place_of_all_is_counted_and_nothing_of
     older.requests += 15;
     older.sent_ms = vec![NOON_MS; 15];
     let mut used: Used = serde_json::from_str(&serde_json::to_string(&older).unwrap()).unwrap();
-    // What it sent counts, and the process is heard on.
+    // What it sent counts, and the reports of the process are taken as before.
     let said = AccountReport {
         wants: vec![1; 9],
-        ..word("a", 4, None)
+        ..report("a", 4, None)
     };
-    let slots = used.hear(&said, NOON_MS + 1_000);
+    let slots = used.take_report(&said, NOON_MS + 1_000);
     assert_eq!(
         slots.iter().flatten().count(),
         4,

@@ -1,5 +1,5 @@
 //! The schedule of an account that several processes use: what they have used together stands in the database, which
-//! gives the slots. Here it is known as of the last word, so that calls wait by it.
+//! gives the slots. Here it is known as of the last report, so that calls wait by it.
 
 use std::time::Duration;
 

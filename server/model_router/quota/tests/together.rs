@@ -13,10 +13,10 @@ struct Database {
     used: Mutex<Used>,
     live: AtomicU32,
     is_away: AtomicBool,
-    /// How long it takes for a word.
+    /// How long it takes for a report.
     takes_ms: AtomicU64,
-    /// Words so far.
-    words: AtomicU32,
+    /// Reports so far.
+    reports: AtomicU32,
     loses_answers: AtomicBool,
 }
 
@@ -31,7 +31,7 @@ impl Database {
             live: live.into(),
             is_away: false.into(),
             takes_ms: 0.into(),
-            words: 0.into(),
+            reports: 0.into(),
             loses_answers: false.into(),
         })
     }
@@ -66,11 +66,11 @@ impl QuotaStore for Database {
         true
     }
 
-    async fn say(&self, _: &str, word: &AccountReport) -> anyhow::Result<ReportAnswer> {
+    async fn say(&self, _: &str, report: &AccountReport) -> anyhow::Result<ReportAnswer> {
         let said = || {
             let now_ms = Self::now_ms();
             let mut used = self.used.lock();
-            let slots = used.hear(word, now_ms);
+            let slots = used.take_report(report, now_ms);
             let used = used.clone();
             ReportAnswer {
                 slots,
@@ -85,7 +85,7 @@ impl QuotaStore for Database {
         if takes_ms > 0 {
             tokio::time::sleep(Duration::from_millis(takes_ms)).await;
         }
-        self.words.fetch_add(1, Ordering::Relaxed);
+        self.reports.fetch_add(1, Ordering::Relaxed);
         let given = said();
         self.answers().await?;
         Ok(given)
@@ -129,7 +129,7 @@ async fn one_process_has_all_and_the_others_wait_for_what_it_has_used() {
     let waiting = join_all((0..19).map(|_| second.enter("p", &model, ask(100)))).await;
     assert!(waiting.iter().all(Result::is_ok));
     assert!((61..=63).contains(&began.elapsed().as_secs()));
-    // Those that are not sent are there again for all, with the next word.
+    // Those that are not sent are there again for all, with the next report.
     drop(waiting);
     second.listen(9).await.unwrap();
     first.listen(9).await.unwrap();
@@ -294,19 +294,19 @@ async fn busy(database: &Arc<Database>) -> (Quotas, Arc<Model>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_come_while_a_word_is_under_way_say_the_next_one_together() {
+async fn calls_that_come_while_a_report_is_under_way_make_the_next_one_together() {
     let database = Database::new(2);
     let (quotas, model) = busy(&database).await;
     database.takes_ms.store(8, Ordering::Relaxed);
     let began = Instant::now();
     let calls = join_all((0..1_000).map(|_| quotas.enter("p", &model, ask(3)))).await;
-    // One word each would take 8 s.
+    // One report each would take 8 s.
     assert!(
         began.elapsed() < Duration::from_millis(50),
         "{:?}",
         began.elapsed()
     );
-    assert_eq!(database.words.load(Ordering::Relaxed), 2);
+    assert_eq!(database.reports.load(Ordering::Relaxed), 2);
     for call in calls {
         call.unwrap().send();
     }
@@ -314,7 +314,7 @@ async fn calls_that_come_while_a_word_is_under_way_say_the_next_one_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_says_a_word_for_others_and_leaves_costs_them_nothing() {
+async fn who_reports_for_others_and_leaves_costs_them_nothing() {
     let database = Database::new(2);
     let (quotas, model) = busy(&database).await;
     database.takes_ms.store(100, Ordering::Relaxed);
@@ -323,7 +323,7 @@ async fn who_says_a_word_for_others_and_leaves_costs_them_nothing() {
     let mut leaving = calls.remove(0);
     let others = join_all(calls);
     let mut others = std::pin::pin!(others);
-    // It says its word, and the others gather.
+    // It makes its report, and the others gather.
     let _ = timeout(
         Duration::from_millis(50),
         futures::future::join(&mut leaving, &mut others),
@@ -339,7 +339,7 @@ async fn who_says_a_word_for_others_and_leaves_costs_them_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slot_of_a_call_that_left_while_others_said_its_word_is_there_again() {
+async fn a_slot_of_a_call_that_left_while_others_made_its_report_is_there_again() {
     let database = Database::new(2);
     let (quotas, model) = busy(&database).await;
     database.takes_ms.store(100, Ordering::Relaxed);
@@ -353,7 +353,7 @@ async fn a_slot_of_a_call_that_left_while_others_said_its_word_is_there_again() 
     first.unwrap().send();
     assert!(
         second.is_err(),
-        "all three left while their word was under way"
+        "all three left while their report was under way"
     );
     quotas.listen(9).await.unwrap();
     assert_eq!(database.used.lock().requests, 1);
@@ -438,7 +438,7 @@ async fn who_waits_behind_others_for_a_slow_database_goes_with_them() {
     let late = join_all((0..19).map(|_| quotas.enter("p", &model, ask(3)))).await;
     let reasons: Vec<_> = late.iter().filter_map(|it| it.as_ref().err()).collect();
     assert_eq!(reasons, [&SlotRefusal::QUEUE; 0]);
-    assert_eq!(database.words.load(Ordering::Relaxed), 5);
+    assert_eq!(database.reports.load(Ordering::Relaxed), 5);
 }
 
 #[tokio::test(start_paused = true)]
