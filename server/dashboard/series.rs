@@ -64,7 +64,7 @@ pub struct AttemptHour {
     pub variant: Variant,
     /// How they ended.
     pub outcome: &'static str,
-    /// How many.
+    /// How many attempts ended so.
     pub attempts: u64,
     /// Tokens read and written.
     pub tokens: u64,

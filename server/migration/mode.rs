@@ -60,7 +60,7 @@ pub struct Move {
     pub at: DateTime<Utc>,
     /// Who did it: a user, or the controller where it was taken back.
     pub actor: Actor,
-    /// Why.
+    /// The reason that was given.
     pub reason: String,
 }
 

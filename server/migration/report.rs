@@ -11,7 +11,7 @@ pub const EXAMPLES: usize = 10;
 /// Calls of one server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallCounts {
-    /// How many.
+    /// How many calls there were.
     pub count: i64,
     /// Those in which the server failed.
     pub failed: i64,
@@ -24,7 +24,7 @@ pub struct CallCounts {
 /// How two answers differed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
-    /// When.
+    /// When they were compared.
     pub at: DateTime<Utc>,
     /// The place in the answer.
     pub path: String,

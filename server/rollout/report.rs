@@ -158,7 +158,7 @@ fn effects(out: &mut String, verdict: &Verdict) -> fmt::Result {
         writeln!(out, "- {effect}")?;
     }
     if verdict.effects.iter().any(|it| it.metric.is_of_time()) {
-        writeln!(out, "\nSlow is told by {}.", verdict.timed)?;
+        writeln!(out, "\nSlowness is judged by {}.", verdict.timed)?;
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ pub const FINE: TimeDelta = TimeDelta::hours(48);
 /// What was known of a rollout at a moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// When.
+    /// The moment.
     pub at: DateTime<Utc>,
     /// The figures.
     pub figures: Figures,

@@ -172,7 +172,7 @@ pub enum BackupError {
     NoBackup {
         /// As given.
         file: PathBuf,
-        /// Why not.
+        /// What it is instead, or lacks.
         why: String,
     },
     /// A backup of SQLite for PostgreSQL, or the other way round.

@@ -48,7 +48,7 @@ pub struct Shared {
     pub accounts: Vec<(String, Used)>,
 }
 
-/// Keeps it.
+/// Keeps what accounts have used.
 #[async_trait]
 pub trait QuotaStore: Send + Sync {
     /// All that was kept, by the name of the provider.

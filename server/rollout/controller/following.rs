@@ -39,9 +39,9 @@ pub struct Lowering {
     pub kind: CommandKind,
     /// Who did it.
     pub actor: Actor,
-    /// Why.
+    /// The reason that was given.
     pub reason: String,
-    /// When.
+    /// When it came into force here.
     pub at: DateTime<Utc>,
 }
 

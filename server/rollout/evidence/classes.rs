@@ -18,7 +18,7 @@ const SPAN: f64 = 5.0;
 /// Sums over the logarithms of latencies.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LogLatencies {
-    /// How many.
+    /// How many latencies were summed.
     pub count: u32,
     /// Of ln(ms).
     pub sum: f64,

@@ -327,7 +327,7 @@ fn effects(verdict: &Verdict) -> Option<String> {
     let all = Some(all.join("; ")).filter(|all| !all.is_empty())?;
     let is_of_time = verdict.effects.iter().any(|it| it.metric.is_of_time());
     let by = match is_of_time {
-        true => format!(" Slow is told by {}.", verdict.timed),
+        true => format!(" Slowness is judged by {}.", verdict.timed),
         false => String::new(),
     };
     Some(format!("As often as on control: {all}.{by}"))

@@ -33,7 +33,7 @@ pub struct Rollup {
     pub variant: Variant,
     /// How they ended.
     pub outcome: Outcome,
-    /// How many.
+    /// How many attempts ended so.
     pub attempts: u64,
     /// All latencies together, in nanoseconds.
     pub latency_ns: u64,

@@ -124,7 +124,7 @@ async fn a_candidate_that_says_more_is_not_taken_back_for_being_slow() {
     let text = rig.controller.archive().report(&id, now).await;
     let text = text.expect("a report");
     assert!(
-        text.contains("\nSlow is told by the time to the first words.\n"),
+        text.contains("\nSlowness is judged by the time to the first words.\n"),
         "{text}"
     );
     assert!(rig.replay(&id).await.is_identical);
