@@ -38,7 +38,7 @@ export interface AccountInfo {
   waiting: number;
   /** How long the one has that came first, in milliseconds. */
   waitedMs: number;
-  /** Until when the provider takes nothing from it, as it said with a refusal; null where it does. */
+  /** Until when the provider takes nothing from it, as it said with a refusal; null where it takes requests. */
   restsUntil: Date | null;
 }
 
@@ -1942,7 +1942,7 @@ export interface ModelAllowance {
   /** Tokens, read and written. */
   tokens?: AllowanceInfo;
   /**
-   * Until when it takes nothing for this model, as it said with a refusal; null where it does. Of an account whose quota is
+   * Until when it takes nothing for this model, as it said with a refusal; null where it takes requests. Of an account whose quota is
    * known, what rests as a whole is under `accounts`.
    */
   restsUntil: Date | null;
@@ -2036,7 +2036,7 @@ export interface ModelStatus {
   inFlight: number | null;
   /** The accounts that pay for it, as far as their quotas are known. */
   quotas: AccountInfo[];
-  /** Until when its provider takes nothing for it from any of our accounts, as it said with refusals; null where it does. */
+  /** Until when its provider takes nothing for it from any of our accounts, as it said with refusals; null where it takes them. */
   restsUntil: Date | null;
   /** When it last answered since this process began; null where it has not. */
   lastSuccessAt: Date | null;

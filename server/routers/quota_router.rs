@@ -51,7 +51,7 @@ struct ModelAllowance {
     /// Tokens, read and written.
     #[serde(skip_serializing_if = "Option::is_none")]
     tokens: Option<AllowanceInfo>,
-    /// Until when it takes nothing for this model, as it said with a refusal; null where it does. Of an account whose quota is
+    /// Until when it takes nothing for this model, as it said with a refusal; null where it takes requests. Of an account whose quota is
     /// known, what rests as a whole is under `accounts`.
     rests_until: Option<DateTime<Utc>>,
 }
@@ -90,7 +90,7 @@ pub(super) struct AccountInfo {
     waiting: usize,
     /// How long the one has that came first, in milliseconds.
     waited_ms: u64,
-    /// Until when the provider takes nothing from it, as it said with a refusal; null where it does.
+    /// Until when the provider takes nothing from it, as it said with a refusal; null where it takes requests.
     rests_until: Option<DateTime<Utc>>,
 }
 

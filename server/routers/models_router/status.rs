@@ -39,7 +39,7 @@ pub(in super::super) struct ModelStatus {
     in_flight: Option<usize>,
     /// The accounts that pay for it, as far as their quotas are known.
     quotas: Vec<AccountInfo>,
-    /// Until when its provider takes nothing for it from any of our accounts, as it said with refusals; null where it does.
+    /// Until when its provider takes nothing for it from any of our accounts, as it said with refusals; null where it takes them.
     rests_until: Option<DateTime<Utc>>,
     /// When it last answered since this process began; null where it has not.
     last_success_at: Option<DateTime<Utc>>,
