@@ -39,6 +39,7 @@ pub mod report;
 pub mod rollout;
 pub mod samples;
 pub mod simulate;
+pub mod span;
 pub mod status;
 pub mod store;
 pub mod trials;

@@ -43,7 +43,8 @@ use crate::{
     model_router::ModelRouter,
     recording::{Log, texts::Keep},
     rollout::{
-        controller::Controller, placebos::PlaceboStore, samples::SampleStore, trials::TrialStore,
+        controller::Controller, samples::SampleStore, simulate::placebo::PlaceboStore,
+        trials::TrialStore,
     },
 };
 

@@ -14,9 +14,9 @@ use super::{arguments::plan_text, client::ClientOptions};
 use crate::{
     config::Config,
     rollout::{
-        placebos::PlaceboStore as _,
+        placebos::Placebo,
         plan::{KnownNames, Library, Plan},
-        simulate::placebo::{self, ControlLog, Placebo},
+        simulate::placebo::{self, ControlLog, PlaceboStore as _},
         world::World,
     },
     routers::methods::{MakePlacebo, ROLLOUT_PLACEBO},

@@ -17,7 +17,8 @@ use crate::{
     rollout::{
         plan::{KnownNames, Library, Plan},
         simulate::{
-            certify::{self, Options, Progress},
+            certify::{self, Options},
+            cores::Progress,
             pictures,
             planner::{ExpectedTraffic, Sight},
             plot, worlds,

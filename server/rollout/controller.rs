@@ -16,11 +16,13 @@
 //! A write that fails is in doubt: it may have happened. So before the next one the rollouts are read
 //! again ([`memory`]), and events that are stored are not stored, nor folded, twice.
 
+mod alone;
 mod following;
 mod guard;
 mod judging;
 mod kept;
 mod lease;
+mod lowering;
 mod memory;
 mod others;
 mod prepared;
@@ -44,8 +46,8 @@ use tokio::{
 };
 
 pub use self::watching::WhoLeads;
-pub use self::{following::Lowering, probes::DueProbe, steering::Wishes};
 use self::{kept::KeptBatches, memory::Memory};
+pub use self::{lowering::Lowering, probes::DueProbe, steering::Wishes};
 pub use super::world::World;
 use super::{
     archive::Archive,

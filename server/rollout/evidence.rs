@@ -13,9 +13,13 @@ mod compare;
 mod counts;
 mod edition;
 mod effect;
+mod finite;
+mod harm;
 mod judged;
+mod kind;
 mod limit;
 mod looks;
+mod metric;
 mod mixture;
 mod observed;
 mod outage;
@@ -24,6 +28,8 @@ mod promotion;
 mod proof;
 mod ratio;
 mod reached;
+mod signal;
+mod slots;
 mod stage;
 mod stream;
 mod threshold;
@@ -35,7 +41,7 @@ mod verdict;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::verdict::read_finite;
+pub(super) use self::finite::read_finite;
 pub use self::{
     absolute::AbsoluteLimit,
     classes::LogLatencies,
@@ -43,16 +49,20 @@ pub use self::{
     edition::Edition,
     effect::Effect,
     judged::{JudgeEvidence, Stopped},
+    kind::Kind,
+    metric::Metric,
     observed::{Observation, RequestEnd},
     plan::EvidencePlan,
     promotion::{Promotion, Proven},
+    signal::Signal,
     timed::Timed,
-    uncounted::{Kind, KindEvidence, UncountedEvidence},
+    uncounted::{KindEvidence, UncountedEvidence},
     users::{Strata, UserHistory},
-    verdict::{Metric, MetricEvidence, Reference, SampleRatio, Signal, Verdict},
+    verdict::{MetricEvidence, Reference, SampleRatio, Verdict},
 };
 use self::{
     answers::AnswerSlots,
+    harm::Harm,
     judged::Judged,
     limit::{LastHour, Limit},
     looks::Looks,
@@ -61,7 +71,7 @@ use self::{
     ratio::{Ratio, TestDirection},
     reached::{HoldReached, RollbackReached},
     stage::StageEvidence,
-    stream::{Harm, Streams},
+    stream::Streams,
     threshold::{Latencies, Thresholds},
     uncounted::Uncounted,
     users::UserSlots,

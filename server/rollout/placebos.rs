@@ -1,17 +1,135 @@
-//! Placebo rollouts that are kept, and what of them a plan may demand before it begins.
+//! What came of placebo rollouts, and what of them a plan may demand before it begins.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, fmt, time::Duration};
 
-use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    plan::span,
-    simulate::placebo::{ControlLog, Placebo},
-};
+use super::span;
 use crate::_core::actor::Actor;
+
+/// What came of one stage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlaceboStage {
+    /// Percent of the users.
+    pub share: f64,
+    /// Hours of it that the traffic was long enough for; 0 where it was not reached.
+    pub hours: f64,
+    /// Hours that it lasts.
+    pub soak_hours: f64,
+    /// Rollouts that were held in it.
+    pub held: u32,
+    /// Rollouts that it took back.
+    pub taken_back: u32,
+}
+
+/// What came of all rollouts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Placebo {
+    /// The plan.
+    pub plan: String,
+    /// How many there were.
+    pub rollouts: u32,
+    /// Of how many requests each was made.
+    pub requests: usize,
+    /// Later events that were one too many, and left out.
+    pub left_out: u64,
+    /// By how many users.
+    pub users: usize,
+    /// Over how many days.
+    pub days: f64,
+    /// In the order of the plan.
+    pub stages: Vec<PlaceboStage>,
+    /// Rollouts that were held at least once, and not taken back.
+    pub held: u32,
+    /// Rollouts that were taken back.
+    pub taken_back: u32,
+    /// The part that is taken back is within these limits with a probability of 95 %.
+    pub limits: (f64, f64),
+    /// What a plan's tests may take back without a cause.
+    pub alpha: f64,
+    /// How many were taken back by each metric, or by each other test.
+    pub by: BTreeMap<String, u32>,
+}
+
+impl Placebo {
+    /// Whether more are taken back than chance explains.
+    pub fn is_too_often(&self) -> bool {
+        self.limits.0 > self.alpha
+    }
+}
+
+impl fmt::Display for Placebo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            plan,
+            rollouts,
+            requests,
+            users,
+            days,
+            ..
+        } = self;
+        writeln!(
+            f,
+            "{rollouts} placebo rollouts of `{plan}`: {requests} requests that control answered, by {users} users in \
+             {days:.1} days, divided anew"
+        )?;
+        if self.left_out > 0 {
+            writeln!(
+                f,
+                "the first {requests} requests are used; {} later events are left out",
+                self.left_out
+            )?;
+        }
+        writeln!(
+            f,
+            "{:<8}{:>8}{:>18}{:>8}{:>14}",
+            "stage", "share", "seen", "held", "taken back"
+        )?;
+        for (n, stage) in self.stages.iter().enumerate() {
+            let seen = match stage.hours {
+                0.0 => "not reached".to_owned(),
+                hours => format!("{hours:.0} of {:.0} h", stage.soak_hours),
+            };
+            let share = format!("{} %", stage.share);
+            let (held, taken_back) = (stage.held, stage.taken_back);
+            writeln!(
+                f,
+                "{:<8}{share:>8}{seen:>18}{held:>8}{taken_back:>14}",
+                n + 1
+            )?;
+        }
+        let percent = |count: u32| 100.0 * f64::from(count) / f64::from((*rollouts).max(1));
+        let (low, high) = self.limits;
+        write!(
+            f,
+            "taken back without a cause: {} of {rollouts} ({:.1} %, with a probability of 95 % from {:.1} to {:.1} %; \
+             meant are {:.1} %)",
+            self.taken_back,
+            percent(self.taken_back),
+            100.0 * low,
+            100.0 * high,
+            100.0 * self.alpha
+        )?;
+        let by = self
+            .by
+            .iter()
+            .map(|(what, count)| format!("{what} {count}"));
+        let by: Vec<_> = by.collect();
+        if !by.is_empty() {
+            write!(f, ", by {}", by.join(", "))?;
+        }
+        write!(
+            f,
+            "\nheld, and not taken back: {} of {rollouts} ({:.1} %)",
+            self.held,
+            percent(self.held)
+        )
+    }
+}
 
 /// Placebo rollouts that were made.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,25 +170,6 @@ impl KeptPlacebo {
             found
         }
     }
-}
-
-/// Where they are kept, and what they are made of.
-#[async_trait]
-pub trait PlaceboStore: Send + Sync {
-    /// Keeps one.
-    async fn add_placebo(&self, placebo: &KeptPlacebo) -> anyhow::Result<()>;
-
-    /// The newest ones, the newest first, at most `limit`.
-    async fn placebos(&self, limit: u32) -> anyhow::Result<Vec<KeptPlacebo>>;
-
-    /// What control answered of these tasks, or of all where there are none, from a time on; the first requests, at most
-    /// `most`.
-    async fn control_traffic(
-        &self,
-        tasks: &[String],
-        span: (DateTime<Utc>, DateTime<Utc>),
-        most: usize,
-    ) -> anyhow::Result<ControlLog>;
 }
 
 /// The placebo that a plan demands before its rollout begins.

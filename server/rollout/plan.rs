@@ -6,7 +6,6 @@
 mod judging;
 mod library;
 mod parse;
-pub mod span;
 mod window;
 
 use std::{
@@ -23,7 +22,9 @@ pub use self::{
     library::{Library, SHIPPED},
     window::{Day, Minute, Window, Zone},
 };
-use super::{arms::PerArm, evidence::EvidencePlan, placebos::PlaceboDemand, trials::TrialDemand};
+use super::{
+    arms::PerArm, evidence::EvidencePlan, placebos::PlaceboDemand, span, trials::TrialDemand,
+};
 use crate::_core::{
     assignment::{Algorithm, Subject},
     feature_flags::REHEARSAL,

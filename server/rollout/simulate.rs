@@ -6,6 +6,7 @@
 
 mod campaign;
 pub mod certify;
+pub mod cores;
 mod goals;
 mod growthbook;
 pub mod pictures;

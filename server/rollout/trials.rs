@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Plan, span};
+use super::span;
 use crate::_core::{actor::Actor, units::counted};
 
 /// What is compared in a trial.
@@ -228,7 +228,7 @@ impl TrialDemand {
     }
 
     /// Why a rollout of this plan may not begin yet, for the models that have no such trial.
-    pub fn refusal(&self, plan: &Plan, lacking: &[Lacking]) -> String {
+    pub fn refusal(&self, plan: &str, lacking: &[Lacking]) -> String {
         let each = lacking.iter().map(|it| {
             let Lacking {
                 task,
@@ -240,12 +240,10 @@ impl TrialDemand {
         });
         let each: Vec<_> = each.collect();
         format!(
-            "plan `{}` demands a trial that {}; {}. \
-             `modelramp trial PROMPTS.jsonl --plan {}` makes one",
-            plan.name,
+            "plan `{plan}` demands a trial that {}; {}. \
+             `modelramp trial PROMPTS.jsonl --plan {plan}` makes one",
             self.words(),
-            each.join("; "),
-            plan.name
+            each.join("; ")
         )
     }
 }

@@ -41,10 +41,10 @@ use crate::{
         audit::Explanation,
         controller::{Controller, Wishes},
         errors::ControlError,
-        placebos::PlaceboStore,
         plan::Plan,
         rollout::{Command, CommandKind},
         samples::SampleStore,
+        simulate::placebo::PlaceboStore,
     },
 };
 

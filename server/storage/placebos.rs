@@ -9,8 +9,8 @@ use super::{Storage, time};
 use crate::{
     _core::actor::Actor,
     rollout::{
-        placebos::{KeptPlacebo, PlaceboStore},
-        simulate::placebo::ControlLog,
+        placebos::KeptPlacebo,
+        simulate::placebo::{ControlLog, PlaceboStore},
         store::RolloutStore as _,
     },
 };

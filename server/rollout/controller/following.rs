@@ -7,13 +7,17 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use super::{Change, Controller, guard::Guarded, memory::Memory};
+use super::{
+    Change, Controller,
+    alone::Guarded,
+    lowering::Lowering,
+    memory::{Followed, Memory},
+};
 use crate::{
-    _core::{actor::Actor, units::Percent},
+    _core::units::Percent,
     rollout::{
         rollout::{Cap, Command, CommandKind, Rollout},
         status::{State, Status},
-        store::RolloutsMark,
     },
 };
 
@@ -24,34 +28,6 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// The version of a cap that keeps a smaller share in force until it is answered, and a rollback until it is seen to be
 /// stored, whatever is stored before.
 const UNTIL_SETTLED: i64 = i64::MAX;
-
-/// A lowering that is in force in this process and not stored: a person asked for it here while another process leads, or
-/// it was made here as this one led. It is made whatever was done meanwhile, as somebody may have been told of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Lowering {
-    /// The rollout's id.
-    pub rollout: String,
-    /// The version that it is based on.
-    pub based_on: i64,
-    /// Names the cap that keeps it in force here.
-    pub number: u64,
-    /// What it was.
-    pub kind: CommandKind,
-    /// Who did it.
-    pub actor: Actor,
-    /// The reason that was given.
-    pub reason: String,
-    /// When it came into force here.
-    pub at: DateTime<Utc>,
-}
-
-/// What a process that follows has read.
-#[derive(Clone, Copy)]
-pub(super) struct Followed {
-    mark: RolloutsMark,
-    /// On the monotonic clock.
-    at: Duration,
-}
 
 impl Controller {
     /// Serves what the process in control has decided.
@@ -336,21 +312,5 @@ impl Rollout {
     pub(super) fn keep_caps_of(&mut self, other: &Self) {
         let still = |it: &&Cap| self.status.version <= it.version;
         self.caps = other.caps.iter().filter(still).copied().collect();
-    }
-}
-
-impl Lowering {
-    /// Keeps it in force here until there is a greater version than this one.
-    pub(super) fn cap(&self, version: i64) -> Cap {
-        let share = match self.kind {
-            CommandKind::SetShare(share) => share,
-            _ => Percent::ZERO,
-        };
-        Cap {
-            number: self.number,
-            version,
-            share,
-            is_back: self.kind == CommandKind::RollBack,
-        }
     }
 }

@@ -7,60 +7,15 @@
 
 use std::time::Duration;
 
-use super::{Controller, memory::Memory};
-use crate::{
-    recording::{Event, Log},
-    rollout::{rollout::Rollout, status::Moment},
+use super::{
+    Controller,
+    alone::{Guard, Guarded},
+    memory::Memory,
 };
+use crate::rollout::status::Moment;
 
 /// After so long without an answer of the database.
 const BLIND: Duration = Duration::from_secs(2);
-
-/// Rollouts as this process sees them alone.
-pub(super) struct Guard {
-    rollouts: Vec<Rollout>,
-    /// Events that were ever appended to the log, when it was looked at last.
-    appended: u64,
-}
-
-/// Until when the candidate stays away that this process took from its users.
-#[derive(Default)]
-pub(super) struct Guarded {
-    /// This process's last batch of that time, once it is stored.
-    pub(super) batch: Option<i64>,
-    /// Whether the process that leads has judged all of them.
-    pub(super) is_judged: bool,
-}
-
-impl Guard {
-    fn over(inner: &Memory, log: &Log) -> Self {
-        let live = inner.rollouts.iter().filter(|it| it.is_live());
-        let mut guard = Self {
-            rollouts: live.cloned().collect(),
-            appended: 0,
-        };
-        for batch in &inner.unsent {
-            guard.fold(batch.events.to_vec());
-        }
-        guard.take_up(log);
-        guard
-    }
-
-    fn take_up(&mut self, log: &Log) {
-        let (appended, events) = log.after(self.appended);
-        self.appended = appended;
-        self.fold(events);
-    }
-
-    fn fold(&mut self, events: Vec<Event>) {
-        for mut event in events {
-            for rollout in &mut self.rollouts {
-                event.seq = rollout.cursor + 1;
-                rollout.fold(&event);
-            }
-        }
-    }
-}
 
 impl Controller {
     /// Takes candidates from the users of this process where it sees that it must. Waits for nothing.
@@ -75,7 +30,7 @@ impl Controller {
                 guard.take_up(&self.log);
                 guard
             }
-            None => Guard::over(inner, &self.log),
+            None => Guard::over(&inner.rollouts, &inner.unsent, &self.log),
         };
         let mut is_lowered = false;
         for rollout in &mut guard.rollouts {

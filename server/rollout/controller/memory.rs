@@ -7,16 +7,16 @@ use std::{
 
 use super::{
     World,
-    following::{Followed, Lowering},
-    guard::{Guard, Guarded},
+    alone::{Guard, Guarded},
     kept::KeptBatches,
+    lowering::Lowering,
 };
 use crate::{
     recording::{Batch, Log, Ordered},
     rollout::{
         rollout::Rollout,
         status::{Moment, State, Status},
-        store::RolloutStore,
+        store::{RolloutStore, RolloutsMark},
     },
 };
 
@@ -32,6 +32,14 @@ pub(super) struct OwnBatches {
     pub(super) last_batch: i64,
     /// Those without a place.
     pub(super) unplaced: Vec<Batch>,
+}
+
+/// What a process that follows has read.
+#[derive(Clone, Copy)]
+pub(super) struct Followed {
+    pub(super) mark: RolloutsMark,
+    /// On the monotonic clock.
+    pub(super) at: Duration,
 }
 
 /// Rollouts and events in memory.

@@ -257,7 +257,7 @@ impl Controller {
         if lacking.is_empty() {
             return Ok(());
         }
-        let why = demand.refusal(plan, &lacking);
+        let why = demand.refusal(&plan.name, &lacking);
         Err(ControlError::Untried { why })
     }
 

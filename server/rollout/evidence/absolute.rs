@@ -5,13 +5,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Edition, Evidence,
+    finite::{finite, read_finite},
+    harm::Harm,
     limit::Limit,
     ratio::BinCounts,
-    stream::{Harm, Stream},
-    verdict::{A_TENTH, finite, read_finite},
+    stream::Stream,
 };
 use crate::_core::assignment::Variant;
 
+/// The crash detector and the absolute limit may err a tenth as often as the main test.
+pub(super) const A_TENTH: f64 = 10.0;
 /// At this evidence an arm is failing in itself.
 const FAILING: f64 = 20.0;
 /// A candidate that was found failing still is at this, over the last hour; a single request that

@@ -5,7 +5,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::users::{self, LAST_LOOK, MOST_COUNTED, place};
+use super::slots::{self, LAST_LOOK, MOST_COUNTED, place};
 
 const STRATUM: u16 = 0b111;
 const TODAY_SHIFT: u32 = 3;
@@ -142,6 +142,6 @@ impl<'de> Deserialize<'de> for AnswerSlots {
         let bytes = BASE64.decode(text.as_bytes()).map_err(D::Error::custom)?;
         let (pairs, _) = bytes.as_chunks::<2>();
         let slots: Vec<_> = pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect();
-        users::slots(slots).map(Self).map_err(D::Error::custom)
+        slots::checked(slots).map(Self).map_err(D::Error::custom)
     }
 }

@@ -5,8 +5,9 @@
 
 use super::{
     Edition, Evidence, Observation, classes,
+    harm::Harm,
     ratio::BinCounts,
-    stream::{Bin, Harm, One},
+    stream::{Bin, One},
     timed::Time,
     users::FirstLook,
 };

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::arms::PerArm,
+    metric::Metric,
     ratio::{BinCounts, FREQUENT, log_draws},
-    verdict::Metric,
 };
 use crate::_core::assignment::Variant;
 

@@ -10,9 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    finite::{finite, read_finite},
     mixture::{Mixture, Restarts},
-    read_finite,
-    verdict::finite,
 };
 use crate::{_core::units::Microdollars, recording::Judgement};
 

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::users::LAST_LOOK;
+use super::slots::LAST_LOOK;
 use crate::_core::{assignment::Variant, units::Percent};
 
 /// Shares that are told apart; in later ones only new users are looked at.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{outage::WAITED_FOR, users};
+use super::{outage::WAITED_FOR, slots};
 
 /// What evidence is to be held against; part of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -53,7 +53,7 @@ impl Default for EvidencePlan {
             weights: [0.4, 0.24, 0.16, 0.0, 0.2],
             max_error_rate: 0.05,
             good_error_rate: 0.01,
-            cap_per_user_day: users::MOST_COUNTED,
+            cap_per_user_day: slots::MOST_COUNTED,
             slow_floor_ms: 250.0,
             outage_calm_ms: 30 * 60 * 1_000,
             outage_period_ms: 24 * 60 * 60 * 1_000,

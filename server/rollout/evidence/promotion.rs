@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Edition, Evidence, Level,
+    finite::{finite, read_finite},
+    metric::Metric,
     proof::ProofTests,
-    verdict::{Metric, finite, read_finite},
 };
 
 /// Promotion is recommended at this (α = 0.05).

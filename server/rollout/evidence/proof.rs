@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Edition, EvidencePlan,
+    harm::Harm,
     limit::Limit,
+    metric::Metric,
     mixture::Restarts,
     ratio::{BinCounts, Ratio, TestDirection},
-    stream::Harm,
-    verdict::Metric,
 };
 
 /// Lately is the last 18 to 24 hours: so many blocks of so many hours.

@@ -23,12 +23,8 @@ pub(super) struct RollbackReached {
     pub at_ms: i64,
     pub cause: Signal,
     /// It looks like an outage, and not like the final one within the plan's period.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_outage: bool,
-}
-
-pub(super) fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 impl Evidence {

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     EvidencePlan,
     edition::Edition,
+    harm::Harm,
     limit::Limit,
     mixture::Restarts,
     proof::ProofTests,
     ratio::{BinCounts, Ratio, TestDirection},
-    stream::Harm,
 };
 
 /// What belongs to the stage in force.

@@ -13,10 +13,11 @@ use super::{
     classes,
     edition::Edition,
     effect::{Effect, Likelihood},
+    harm::Harm,
+    metric::Metric,
     mixture::Restarts,
     ratio::{BinCounts, Ratio, TestDirection},
     users::Strata,
-    verdict::Metric,
 };
 use crate::_core::{assignment::Variant, units::Percent};
 
@@ -28,41 +29,6 @@ const LARGEST_BIN: f64 = 5_000.0;
 const ENOUGH: f64 = 20.0;
 /// Control's counts lose a twenty-fourth at each hour, so that frozen rates are those of about a day.
 const KEPT_PER_HOUR: f64 = 23.0 / 24.0;
-
-/// What may happen to a user and speaks against the arm; in the order in which streams are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Harm {
-    /// The request failed.
-    Error,
-    /// It was slower than control's P50.
-    AboveP50,
-    /// It was slower than control's P95.
-    AboveP95,
-    /// It was slower than control's P99.
-    AboveP99,
-    /// The user rated the answer bad.
-    BadRating,
-    /// The answer has a flaw.
-    Flawed,
-}
-
-impl Harm {
-    pub(super) const ALL: [Self; 6] = [
-        Self::Error,
-        Self::AboveP50,
-        Self::AboveP95,
-        Self::AboveP99,
-        Self::BadRating,
-        Self::Flawed,
-    ];
-    /// Of which it is shown how many times as often they happen. Half of control's requests are slower than its
-    /// P50, so a ratio says little there.
-    const SHOWN: [Self; 4] = [Self::Error, Self::AboveP95, Self::AboveP99, Self::Flawed];
-    const COUNT: usize = Self::ALL.len();
-    /// In the order of the thresholds.
-    pub(super) const SLOW: [Self; 3] = [Self::AboveP50, Self::AboveP95, Self::AboveP99];
-}
 
 /// The stream of each harm; the last only where the quality of answers is judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -19,42 +19,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::{account::AccountEpisode, differ::Differ, silence::Silence};
-use super::{super::arms::PerArm, Edition, Observation, RequestEnd, Signal};
+use super::{super::arms::PerArm, Edition, Kind, Observation, RequestEnd, Signal};
 use crate::_core::{assignment::Variant, units::Percent};
-
-/// An outcome that is not an error of the model, as far as one request can tell; named as in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// Too long for the model.
-    ContextLength,
-    /// The request itself is wrong.
-    BadRequest,
-    /// Forbidden by policy or moderation.
-    Refused,
-    /// An answer that says no.
-    RefusedAnswer,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 4] = [
-        Self::ContextLength,
-        Self::BadRequest,
-        Self::Refused,
-        Self::RefusedAnswer,
-    ];
-
-    /// As it is serialised, and as events are.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ContextLength => "context-length",
-            Self::BadRequest => "bad-request",
-            Self::Refused => "refused",
-            Self::RefusedAnswer => "refused-answer",
-        }
-    }
-}
 
 /// How often one kind came since the share last changed, and what that proves.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

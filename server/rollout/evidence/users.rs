@@ -15,7 +15,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use super::{
     answers::AnswerSlots,
     classes::{self, LogLatencies},
-    stream::Harm,
+    harm::Harm,
+    slots::{self, LAST_LOOK, MOST_COUNTED, MOST_SLOTS, place},
 };
 
 /// Users whose past is kept.
@@ -24,10 +25,6 @@ const MOST_USERS: usize = 25_000;
 const SLOTS_OF_TWO: usize = 5;
 /// Room for those who come during the rollout.
 const LEAST_SLOTS: usize = 7_000;
-/// What earlier releases stored may be larger than this one makes it.
-pub(super) const MOST_SLOTS: usize = 1 << 16;
-/// Counted errors are kept in two bits.
-pub(super) const MOST_COUNTED: u32 = 3;
 
 const STRATUM: u32 = 0b111;
 const SEEN: u32 = 1 << 3;
@@ -39,9 +36,7 @@ const CLASS_SHIFT: u32 = 16;
 const CLASS: u32 = 0b1111 << CLASS_SHIFT;
 /// Of users without a past: the last look at a latency, and at an error.
 const LOOK_SHIFTS: [u32; 2] = [20, 24];
-const LOOK: u32 = 0b1111;
-/// Looks at a user are numbered from 1; this one was the last.
-pub(super) const LAST_LOOK: usize = LOOK as usize;
+const LOOK: u32 = LAST_LOOK as u32;
 /// Of users with a past, in the same place: five facts of an earlier request, and how many there were.
 const EARLIER_SHIFT: u32 = 20;
 const NUMBER_SHIFT: u32 = 25;
@@ -160,26 +155,6 @@ fn by_rate(
         let stratum = 1 + EDGES.iter().filter(|edge| rate >= *edge * common).count();
         (requests > 0).then_some((user.subject, stratum as u16))
     })
-}
-
-/// In which of so many slots a subject is.
-pub(super) fn place(subject: u64, slots: usize) -> usize {
-    // The multiplication spreads ids that are not hashed.
-    let mixed = subject.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    if slots.is_power_of_two() {
-        // As tables of earlier releases are, which have to be found again.
-        mixed as usize & (slots - 1)
-    } else {
-        ((mixed * slots as u64) >> 32) as usize
-    }
-}
-
-/// Slots as they are stored: as many as a table may have.
-pub(super) fn slots<T>(slots: Vec<T>) -> Result<Vec<T>, String> {
-    match slots.len() {
-        count if count <= MOST_SLOTS => Ok(slots),
-        count => Err(format!("{count} slots; expected at most {MOST_SLOTS}")),
-    }
 }
 
 /// The table of slots.
@@ -383,7 +358,7 @@ impl<'de> Deserialize<'de> for UserSlots {
                     .fold(0, |slot, byte| slot << 8 | u32::from(*byte))
             })
             .collect();
-        let slots = self::slots(slots).map_err(D::Error::custom)?;
+        let slots = slots::checked(slots).map_err(D::Error::custom)?;
         Ok(Self { slots, classes })
     }
 }

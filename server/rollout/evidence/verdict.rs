@@ -1,77 +1,22 @@
 //! What evidence amounts to at one moment.
 
-use std::fmt;
-
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::{
     super::arms::PerArm,
-    ArmCounts, Effect, Evidence, HOUR_MS, Level, Promotion, Timed,
-    absolute::{AbsoluteLimit, absolute, fails_alone},
+    ArmCounts, Effect, Evidence, HOUR_MS, Level, Metric, Promotion, Signal, Timed,
+    absolute::{A_TENTH, AbsoluteLimit, absolute, fails_alone},
+    finite::{finite, read_finite},
+    harm::Harm,
     judged::{JudgeEvidence, Judged},
-    stream::{Harm, Stream},
+    stream::Stream,
     uncounted::{Uncounted, UncountedEvidence},
 };
 use crate::_core::units::Percent;
 
-/// The crash detector and the absolute limit may err a tenth as often as the main test.
-pub(super) const A_TENTH: f64 = 10.0;
 /// The sample ratio's evidence of a mismatch (α = 0.001).
 const MISMATCH: f64 = 1_000.0;
-
-/// What is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Metric {
-    /// Requests that failed.
-    Errors,
-    /// Requests slower than control's P50, and than its P95: of streams their first words, of others the whole answer.
-    Slow,
-    /// Requests slower than control's P99, and timeouts.
-    VerySlow,
-    /// Answers that users rated bad.
-    Feedback,
-    /// Answers that are refused, cut off, not of the task's schema, or in another language.
-    Quality,
-}
-
-impl Metric {
-    /// Whether it is of latencies.
-    pub const fn is_of_time(self) -> bool {
-        matches!(self, Self::Slow | Self::VerySlow)
-    }
-}
-
-impl fmt::Display for Metric {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Errors => "errors",
-            Self::Slow => "slow",
-            Self::VerySlow => "very-slow",
-            Self::Feedback => "feedback",
-            Self::Quality => "quality",
-        })
-    }
-}
-
-/// Which test took a rollout back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Signal {
-    /// The candidate is worse than the margin tolerates, over all metrics.
-    Worse,
-    /// It fails more than control, whatever the margin.
-    Crash,
-    /// It fails more than the plan ever allows, and control does not.
-    AbsoluteLimit,
-    /// It gives no good answer any more, and control does.
-    NoAnswers,
-    /// Outcomes that are not counted as errors come on it alone.
-    Uncounted,
-    /// A model that judges answers finds its worse than control's.
-    Judge,
-}
 
 /// What the candidate is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -122,7 +67,7 @@ pub struct Verdict {
     /// When that was, in milliseconds since 1970.
     pub decided_at_ms: Option<i64>,
     /// Whether that looks like an outage that may end, and not like the final one within the plan's period.
-    #[serde(default, skip_serializing_if = "super::reached::is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_outage: bool,
     /// In words.
     pub why: String,
@@ -238,19 +183,6 @@ fn effects(evidence: &Evidence) -> Vec<Effect> {
 pub(super) fn overall(evidence: &Evidence) -> f64 {
     let weighted = metrics(evidence).map(|metric| metric.weight * metric.e);
     finite(weighted.iter().sum())
-}
-
-/// Evidence beyond all numbers is the greatest of them: JSON knows no infinity, and nothing times
-/// infinity is no number.
-pub(super) fn finite(e: f64) -> f64 {
-    e.min(f64::MAX)
-}
-
-/// Reads what was [`finite`]; an earlier release wrote null for what was beyond all numbers.
-pub(in crate::rollout) fn read_finite<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<f64, D::Error> {
-    Option::<f64>::deserialize(deserializer).map(|e| e.unwrap_or(f64::MAX))
 }
 
 /// Which test calls for a rollback, if one does.

@@ -7,9 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use toml::de::DeValue;
 
-use super::{
-    Day, Gate, Guards, Judge, KnownNames, Minute, NoTraffic, Plan, Stage, Window, Zone, span,
-};
+use super::{Day, Gate, Guards, Judge, KnownNames, Minute, NoTraffic, Plan, Stage, Window, Zone};
 use crate::{
     _core::{
         assignment::{Algorithm, Subject},
@@ -20,6 +18,7 @@ use crate::{
     rollout::{
         evidence::EvidencePlan,
         placebos::PlaceboDemand,
+        span,
         trials::{TrialDemand, TrialVerdict},
     },
 };

@@ -6,7 +6,7 @@ mod chart;
 use self::chart::{Chart, Line, Point, map};
 use super::{
     campaign::{self, RunResult, RunWatch, Tests},
-    certify::{Progress, on_all_cores},
+    cores::{Progress, on_all_cores},
     proportion,
     random::Random,
     traffic::{Population, Scenario},

@@ -20,7 +20,7 @@ use self::{
     case::{Case, Expected},
     course::RolloutResult,
 };
-use super::{certify::Progress, proportion, random::Random};
+use super::{cores::Progress, proportion, random::Random};
 use crate::rollout::plan::{KnownNames, Library};
 
 const MINUTE: f64 = 60_000.0;
@@ -92,7 +92,7 @@ pub fn run(options: &Options, progress: &(dyn Fn(Progress) + Sync)) -> anyhow::R
         let plan = library.get(case.plan()).cloned();
         plan.map(|plan| course::run(case, plan, random))
     };
-    let seen = super::certify::on_all_cores(&jobs, one, progress);
+    let seen = super::cores::on_all_cores(&jobs, one, progress);
     let rows = cases.iter().zip(seen.chunks(runs.max(1)));
     Ok(Report {
         seed: options.seed,

@@ -18,8 +18,8 @@ use crate::{
     procedures,
     rollout::{
         controller::Controller,
-        placebos::{KeptPlacebo, PlaceboStore},
-        simulate::placebo::{self, Placebo},
+        placebos::{KeptPlacebo, Placebo},
+        simulate::placebo::{self, PlaceboStore},
     },
 };
 
