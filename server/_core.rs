@@ -11,6 +11,7 @@ pub mod call_series;
 pub mod caller;
 pub mod clock;
 pub mod context;
+pub mod contract_side;
 pub mod cookies;
 pub mod database_url;
 pub mod declared;

@@ -37,6 +37,9 @@ pub use self::{
 };
 use crate::config::ChannelName;
 
+/// How long a receiver has for one alert.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What an alert is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

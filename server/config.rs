@@ -31,11 +31,11 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    client::{ClientConfig, TOKEN_VARIABLE, local_url},
+    client::{ClientConfig, local_url},
     faults::{ConfigFault, ConfigFaults},
     in_force::SettingInForce,
     render::{settings_markdown, templates},
-    sources::Sources,
+    sources::{Sources, TOKEN_VARIABLE},
 };
 use crate::_core::{
     auth::{asserted::TrustedProxy, oidc::RoleWords},

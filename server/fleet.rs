@@ -7,6 +7,7 @@
 //! that. All else has five seconds, and is done once or not at all.
 
 pub mod alike;
+pub mod replica;
 pub mod replicas;
 pub mod shared_limits;
 pub mod store;

@@ -11,10 +11,12 @@ mod cache;
 mod caller;
 mod chat;
 mod chunks;
+mod content;
 mod embeddings;
 mod endpoint;
 mod flag_events;
 mod flags;
+mod headers;
 mod messages;
 mod models;
 mod refusal;
@@ -138,11 +140,7 @@ impl Gateway {
         match answered {
             Ok(mut response) => {
                 admitted.line.finish(None);
-                answer::name(
-                    response.headers_mut(),
-                    dialect,
-                    &admitted.context.request_id,
-                );
+                dialect.name_call(response.headers_mut(), &admitted.context.request_id);
                 response
             }
             Err(refusal) => {

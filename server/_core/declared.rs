@@ -10,9 +10,9 @@ use std::sync::Arc;
 use schemars::{JsonSchema, SchemaGenerator};
 
 use super::{
+    contract_side::{ContractSide, SchemaFn},
     errors::{ErrorCode, RATE_LIMIT_EXCEEDED, RpcError},
-    procedure::{Accepts, Access, SchemaFn},
-    registry::ContractSide,
+    procedure::{Accepts, Access},
     shape::Shape,
 };
 

@@ -11,12 +11,11 @@ mod run;
 
 use std::{panic::Location, sync::Arc};
 
-use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
 
 use super::{
-    call_series::CallSeries, caller::Caller, context::Context, declared::PossibleError,
-    errors::RpcError, shape::Shape,
+    call_series::CallSeries, caller::Caller, context::Context, contract_side::SchemaFn,
+    declared::PossibleError, errors::RpcError, shape::Shape,
 };
 
 pub use self::{
@@ -51,9 +50,6 @@ impl ProcedureKind {
         }
     }
 }
-
-/// Makes a schema with a generator of the contract's side.
-pub type SchemaFn = fn(&mut SchemaGenerator) -> Schema;
 
 /// A registered procedure.
 #[derive(Clone)]

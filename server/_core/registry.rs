@@ -10,15 +10,15 @@ use serde::Serialize;
 
 use super::{
     call_log::unknown_procedure,
+    contract_side::{ContractSide, SchemaFn},
     declared::{self, Declared},
     errors::RpcError,
     procedure::{
-        self, Access, Handler, Procedure, ProcedureInput, ProcedureKind, Runner, SchemaFn,
-        SubscriptionItem,
+        self, Access, Handler, Procedure, ProcedureInput, ProcedureKind, Runner, SubscriptionItem,
     },
 };
 
-pub use self::schemas::{ContractSide, Schemas};
+pub use self::schemas::Schemas;
 
 /// The procedures of a running server.
 #[derive(Default)]

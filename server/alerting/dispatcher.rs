@@ -15,16 +15,14 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::Notify, time::timeout};
 
 use super::{
-    Alert, Channel, ChannelError, DeliveryError, Email, Notice, Outbox, PagerDuty, PendingAlert,
-    Severity, Slack, Webhook, escalation::Streaks, retry,
+    Alert, Channel, ChannelError, DELIVERY_TIMEOUT, DeliveryError, Email, Notice, Outbox,
+    PagerDuty, PendingAlert, Severity, Slack, Webhook, escalation::Streaks, retry,
 };
 use crate::{
     _core::{clock, errors::in_full, failure_edge::FailureEdge, tasks::Tasks},
     config::{AlertsConfig, ChannelName},
 };
 
-/// How long a receiver has for one alert.
-pub(super) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two looks at the outbox.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long the outbox has to recover when it fails.

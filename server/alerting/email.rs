@@ -21,8 +21,7 @@ use secrecy::ExposeSecret;
 use url::{Host, Url};
 
 use super::{
-    Alert, Channel, ChannelError, DeliveryError, Notice, Severity,
-    dispatcher::DELIVERY_TIMEOUT,
+    Alert, Channel, ChannelError, DELIVERY_TIMEOUT, DeliveryError, Notice, Severity,
     words::{cut, figures, one_line, severity},
 };
 use crate::config::{ChannelName, EmailConfig};

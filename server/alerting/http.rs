@@ -7,7 +7,7 @@ use reqwest::{
 };
 use url::Url;
 
-use super::{DeliveryError, dispatcher::DELIVERY_TIMEOUT};
+use super::{DELIVERY_TIMEOUT, DeliveryError};
 use crate::_core::{http_client, retry_after};
 
 /// The most of a body that is looked at.

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::sessions;
 use crate::{
     config::Config,
-    fleet::alike::{CATALOG, Marks, PLANS, mark, mark_of_secret},
+    fleet::{
+        alike::{CATALOG, PLANS, mark, mark_of_secret},
+        replica::Marks,
+    },
     model_router::{ModelRouter, catalog::Catalog},
     rollout::{controller::Controller, plan::Library},
 };

@@ -8,12 +8,8 @@ use super::{
     faults::{ConfigFault, ConfigFaults},
     load::SettingValues,
     settings::{HOST, PORT},
-    sources::{Merged, Sources},
+    sources::{Merged, Sources, TOKEN_VARIABLE},
 };
-
-/// The variable that holds a session token. Only commands read it, from the environment alone: a
-/// token that lies in a file beside the settings would be there for whoever reads them.
-pub const TOKEN_VARIABLE: &str = "MODELRAMP_TOKEN";
 
 /// Where a command finds the server. Other settings are not looked at and may be wrong or missing,
 /// because the server may run elsewhere.

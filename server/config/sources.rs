@@ -15,10 +15,13 @@ use std::{
 use config::{File, FileFormat, Map, Source, Value, ValueKind};
 
 use super::{
-    TOKEN_VARIABLE,
     faults::{ConfigFault, ConfigFaults},
     settings::{self, APP_ENV, MODEL_CATALOGUE, MODELRAMP_CONFIG, NODE_ENV, Setting},
 };
+
+/// The variable that holds a session token. Only commands read it, from the environment alone: a
+/// token that lies in a file beside the settings would be there for whoever reads them.
+pub const TOKEN_VARIABLE: &str = "MODELRAMP_TOKEN";
 use crate::_core::{
     environment::Environment,
     suggest::{Near, nearest},

@@ -3,16 +3,11 @@
 //! Each says a *mark* of each such thing, a part of its hash. That of the secret that signs sessions is one by the secret, as a
 //! signature is.
 
-use std::collections::BTreeMap;
-
 use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::replicas::Replica;
-
-/// By name.
-pub type Marks = BTreeMap<String, String>;
+use super::replica::Replica;
 
 /// The secret that signs sessions, among the marks.
 pub const SECRET: &str = "JWT_SECRET";
@@ -69,7 +64,7 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::fleet::replicas::ReplicaReport;
+    use crate::fleet::replica::ReplicaReport;
 
     fn process(release: &str, secret: &str, values: &[(&str, &str)]) -> Replica {
         let secret = mark_of_secret(&SecretString::from(secret)).expect("a key");

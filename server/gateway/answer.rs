@@ -13,11 +13,12 @@ use super::{
     bill::{self, Bill},
     cache::{self, CachePlace, CacheableRequest, KeptAnswer},
     endpoint::RequestLogLine,
-    refusal::{Dialect, Refusal},
+    headers::{ATTEMPTS, QUEUED, tell},
+    refusal::Refusal,
 };
 use crate::{
     _core::{call_limits, patience::Patience, rounds::others_first},
-    model_router::{AnswerStream, AttemptEnd, Call, Route, RouteError, Tried},
+    model_router::{AnswerStream, Call, Route, RouteError},
     providers::{ChatRequest, Delta},
 };
 
@@ -30,12 +31,6 @@ const IDLE: Duration = Duration::from_secs(15);
 const TURNS: u8 = 2;
 /// Bytes of events that go out together.
 const MOST_AT_ONCE: usize = 16 * 1024;
-
-const MODEL: HeaderName = HeaderName::from_static("x-modelramp-model");
-const VARIANT: HeaderName = HeaderName::from_static("x-modelramp-variant");
-const ATTEMPTS: HeaderName = HeaderName::from_static("x-modelramp-attempts");
-const QUEUED: HeaderName = HeaderName::from_static("x-modelramp-queued-ms");
-const DROPPED: HeaderName = HeaderName::from_static("x-modelramp-dropped");
 
 /// Writes an answer as its caller expects it.
 pub(super) trait AnswerWriter: Send + 'static {
@@ -357,52 +352,6 @@ pub(super) fn json(text: String) -> Response {
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response
-}
-
-/// Names what was left out of a request, where something was.
-pub(super) fn dropped(response: &mut Response, names: &[String]) {
-    if let Ok(names) = HeaderValue::from_str(&names.join(", "))
-        && !names.is_empty()
-    {
-        response.headers_mut().insert(DROPPED, names);
-    }
-}
-
-/// Says in headers what became of the attempts.
-pub(super) fn tell(headers: &mut HeaderMap, attempts: &[Tried], route: &Route) {
-    let mut set = |name, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    };
-    let each = attempts.iter().map(|tried| {
-        let (model, word) = (&tried.model, tried.word());
-        format!("{}@{}:{word}", model.name, model.provider)
-    });
-    set(ATTEMPTS, &each.collect::<Vec<_>>().join(", "));
-    let queued: Duration = attempts.iter().map(|tried| tried.queued).sum();
-    if queued.as_millis() > 0 {
-        set(QUEUED, &queued.as_millis().to_string());
-    }
-    let mut attempts = attempts.iter();
-    let answered = attempts.find(|tried| matches!(tried.end, AttemptEnd::Answered));
-    if let Some(answered) = answered {
-        set(MODEL, &answered.model.name);
-    }
-    if *route.task != *crate::model_router::route::DIRECT {
-        set(VARIANT, route.variant.name());
-    }
-}
-
-/// Names the call to whoever reads the log.
-pub(super) fn name(headers: &mut HeaderMap, dialect: Dialect, request_id: &str) {
-    let Ok(id) = HeaderValue::from_str(request_id) else {
-        return;
-    };
-    if dialect == Dialect::Messages {
-        headers.insert(HeaderName::from_static("request-id"), id.clone());
-    }
-    headers.insert(HeaderName::from_static("x-request-id"), id);
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::{
     Admitted, Gateway, Shared, answer,
     bill::Bill,
     endpoint::Endpoint,
+    headers,
     refusal::{Dialect, Refusal},
     target,
 };
@@ -61,7 +62,7 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     drop(held);
     let json = mended(&raw, wanted).unwrap_or(raw);
     let mut response = answer::json(json);
-    answer::tell(response.headers_mut(), &trail.attempts(), &route);
+    headers::tell(response.headers_mut(), &trail.attempts(), &route);
     bill.tell(response.headers_mut());
     Ok(response)
 }

@@ -17,6 +17,7 @@ use super::{
     Admitted, Gateway, Shared,
     answer::{self, RouteRequest},
     endpoint::Endpoint,
+    headers,
     refusal::{Dialect, Refusal},
     target,
 };
@@ -60,6 +61,6 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let response = answer::of(gateway, admitted, asked).await;
     drop(held);
     let mut response = response?;
-    answer::dropped(&mut response, &dropped);
+    headers::dropped(&mut response, &dropped);
     Ok(response)
 }

@@ -9,10 +9,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{
-    chunks::Chunks,
-    thinking::{Thoughts, is_thought},
-};
+use super::{chunks::Chunks, content::text, thinking::Thoughts};
 use crate::providers::{Delta, finish};
 
 /// What one block holds.
@@ -281,18 +278,6 @@ pub(super) fn call_id(value: &Value) -> String {
     match value.as_str() {
         Some(id) if !id.is_empty() => id.to_owned(),
         _ => format!("call_{}", Uuid::now_v7().simple()),
-    }
-}
-
-/// A text, or the texts of a list of parts, without those of thoughts.
-pub(super) fn text(content: Option<&Value>) -> String {
-    match content {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => {
-            let parts = parts.iter().filter(|part| !is_thought(part));
-            parts.filter_map(|part| part["text"].as_str()).collect()
-        }
-        _ => String::new(),
     }
 }
 

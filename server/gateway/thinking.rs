@@ -11,7 +11,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::sequence;
+use super::content::{self, is_thought};
 
 /// What a packed text begins with.
 const MARK: &str = "mr1.";
@@ -63,7 +63,7 @@ impl Thoughts {
         let parts = parts.filter(|_| added.is_empty()).into_iter().flatten();
         for part in parts.filter(|part| is_thought(part)) {
             for words in [&part["text"], &part["thinking"]] {
-                added += &sequence::text(Some(words));
+                added += &content::text(Some(words));
             }
         }
         self.text.push_str(&added);
@@ -167,14 +167,6 @@ impl Thoughts {
     }
 }
 
-/// Whether a part of a content is what a model thought.
-pub(super) fn is_thought(part: &Value) -> bool {
-    matches!(
-        part["type"].as_str(),
-        Some("thinking" | "reasoning" | "redacted_thinking")
-    )
-}
-
 /// By what a call is known: its id, where its server gave one, and its tool.
 fn names_of(call: &Value) -> impl Iterator<Item = &str> {
     let names = [&call["id"], &call["function"]["name"]];
@@ -224,7 +216,7 @@ mod tests {
         let mut thoughts = Thoughts::default();
         let message = json!({ "content": content });
         assert_eq!(thoughts.add(message.as_object().unwrap()), "ab");
-        assert_eq!(sequence::text(message.get("content")), "answer");
+        assert_eq!(content::text(message.get("content")), "answer");
     }
 
     #[test]

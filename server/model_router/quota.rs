@@ -13,6 +13,7 @@ pub mod record;
 pub mod schedule;
 mod slot;
 pub mod store;
+pub mod used;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -193,7 +194,7 @@ impl Quotas {
         Ok(())
     }
 
-    fn go_on(&self, keeper: &Keeper, kept: Vec<(String, store::Used)>) {
+    fn go_on(&self, keeper: &Keeper, kept: Vec<(String, used::Used)>) {
         let mut kept: HashMap<_, _> = kept.into_iter().collect();
         for (label, account) in &self.accounts {
             account.whole.go_on(keeper, kept.remove(label));

@@ -19,6 +19,7 @@ mod plan;
 mod refusal;
 mod script;
 mod serve;
+mod wanted;
 
 use std::{io, net::Ipv4Addr, sync::Arc};
 
@@ -27,9 +28,10 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    behaviour::{Behaviour, Fate, ModelCounts, SandboxModels, Wanted},
+    behaviour::{Fate, ModelCounts, SandboxModels},
     fault_mode::FaultMode,
     plan::SandboxPlan,
+    wanted::{Behaviour, Wanted},
 };
 
 /// The running sandbox; it ends when this is dropped.

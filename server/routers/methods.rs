@@ -106,8 +106,9 @@ mod tests {
 
     use super::*;
     use crate::_core::{
-        procedure::{ProcedureInput, SchemaFn},
-        registry::{ContractSide, Registry},
+        contract_side::{ContractSide, SchemaFn},
+        procedure::ProcedureInput,
+        registry::Registry,
     };
 
     fn check<I: ProcedureInput, O: JsonSchema>(registry: &Registry, method: &Method<I, O>) {

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use crate::_core::{
+    contract_side::ContractSide,
     declared::PossibleError,
     procedure::{Accepts, Procedure},
-    registry::{ContractSide, Registry, Schemas},
+    registry::{Registry, Schemas},
 };
 
 /// The start of a reference to a definition.

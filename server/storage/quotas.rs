@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use super::{Storage, db::Db, postgres::Postgres};
 use crate::model_router::quota::{
     record::{AccountReport, ReportAnswer},
-    store::{QuotaStore, Shared, Used},
+    store::{QuotaStore, Shared},
+    used::Used,
 };
 
 #[async_trait]

@@ -5,7 +5,10 @@ use async_trait::async_trait;
 use sqlx::PgConnection;
 
 use super::{Storage, db::Db, storable, time};
-use crate::fleet::replicas::{Introduced, MOST, Replica, ReplicaReport, ReplicaStore, Roll};
+use crate::fleet::{
+    replica::{Introduced, MOST, Replica, ReplicaReport, Roll},
+    replicas::ReplicaStore,
+};
 
 #[derive(sqlx::FromRow)]
 struct Row {

@@ -17,6 +17,16 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
     essence.map(<[u8]>::trim_ascii)
 }
 
+/// Whether the body is said to be of one of these media types; in upper or lower case.
+pub(super) fn is_media_type(headers: &HeaderMap, types: &[&str]) -> bool {
+    let sent = media_type(headers);
+    sent.is_some_and(|sent| {
+        types
+            .iter()
+            .any(|it| sent.eq_ignore_ascii_case(it.as_bytes()))
+    })
+}
+
 /// Whether the client wants to turn this request into a WebSocket.
 pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
     headers

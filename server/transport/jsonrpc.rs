@@ -14,6 +14,7 @@ mod calls;
 mod dispatch;
 mod failure;
 mod methods;
+mod silent;
 mod socket;
 
 use std::{
@@ -42,7 +43,7 @@ use jsonrpsee::{
 use serde::de::IgnoredAny;
 use tokio::{sync::Semaphore, time::Instant};
 
-use self::calls::{CallService, Silent};
+use self::{calls::CallService, silent::Silent};
 use super::{
     bounds::{self, Bounds},
     csrf_cookie::CsrfCookie,
@@ -413,14 +414,10 @@ fn trimmed(body: &Bytes) -> Result<Bytes, Refusal> {
 }
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), RpcError> {
-    let media_type = headers::media_type(headers).unwrap_or_default();
-    let known = ["application/json", "application/json-rpc"];
-    if known
-        .iter()
-        .any(|known| media_type.eq_ignore_ascii_case(known.as_bytes()))
-    {
+    if headers::is_media_type(headers, &["application/json", "application/json-rpc"]) {
         return Ok(());
     }
+    let media_type = headers::media_type(headers).unwrap_or_default();
     Err(RpcError::new(
         ErrorCode::UnsupportedMediaType,
         format!(

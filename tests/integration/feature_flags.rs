@@ -8,10 +8,10 @@ use modelramp::{
     _core::{
         caller::{Caller, Role},
         context::Context,
+        contract_side::ContractSide,
         errors::{ErrorCode, RpcError},
         feature_flags::{FeatureFlags, Reason},
         procedure::{Input, StreamItem},
-        registry::ContractSide,
         tasks::Tasks,
     },
     app::App,

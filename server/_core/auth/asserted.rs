@@ -11,8 +11,6 @@ use http::{HeaderMap, HeaderName};
 use super::oidc::RoleWords;
 use crate::_core::caller::Role;
 
-/// Open ids that start so belong to people whom a proxy names.
-pub const PROXY_PREFIX: &str = "proxy:";
 /// The longest name that is taken.
 const MAX_NAME: usize = 200;
 

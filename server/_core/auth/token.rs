@@ -19,9 +19,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::asserted::PROXY_PREFIX;
 use crate::_core::caller::{Role, User};
 
+/// Open ids that start so belong to people whom a proxy names.
+pub(super) const PROXY_PREFIX: &str = "proxy:";
 /// The clock of another issuer may differ from ours by this many seconds.
 const LEEWAY_SECONDS: f64 = 60.0;
 const YEAR_SECONDS: f64 = 365.0 * 86_400.0;

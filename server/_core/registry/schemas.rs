@@ -1,21 +1,23 @@
 //! The schemas of the procedures' inputs and outputs, as JSON.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use schemars::{SchemaGenerator, generate::SchemaSettings, transform::Transform};
 use serde_json::{Map, Value};
 
 use super::Registry;
 use crate::_core::{
-    procedure::{Procedure, SchemaFn},
-    shape::{OptionalFields, Shape},
+    contract_side::{ContractSide, root_schema},
+    procedure::Procedure,
 };
 
 impl Registry {
     /// Schemas of one side of the contract: each procedure's, and the definitions they share.
     pub fn schemas(&self, side: ContractSide) -> Schemas {
         let mut generator = side.settings().into_generator();
-        let of = side.of();
+        let of = |p: &Procedure| match side {
+            ContractSide::Input => p.input_schema,
+            ContractSide::Output => p.output_schema,
+        };
         let procedures = self
             .iter()
             .map(|p| (p.path, root_schema(of(p), &mut generator)))
@@ -35,46 +37,6 @@ impl Registry {
             definitions: generator.take_definitions(true),
         }
     }
-}
-
-/// Which side of the contract a schema describes; a type may look different on the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContractSide {
-    /// What callers send.
-    Input,
-    /// What they get.
-    Output,
-}
-
-impl ContractSide {
-    /// The generator's settings for this side.
-    pub fn settings(self) -> SchemaSettings {
-        let settings = SchemaSettings::draft2020_12().with_transform(OptionalFields);
-        match self {
-            Self::Input => settings.for_deserialize(),
-            Self::Output => settings.for_serialize(),
-        }
-    }
-
-    fn of(self) -> fn(&Procedure) -> SchemaFn {
-        match self {
-            Self::Input => |p| p.input_schema,
-            Self::Output => |p| p.output_schema,
-        }
-    }
-
-    pub(in crate::_core) fn compile(self, schema: SchemaFn) -> Arc<Shape> {
-        let mut generator = self.settings().into_generator();
-        let root = root_schema(schema, &mut generator);
-        Arc::new(Shape::compile(&root, &generator.take_definitions(true)))
-    }
-}
-
-/// The generator transforms definitions only, not what it returns.
-fn root_schema(schema: SchemaFn, generator: &mut SchemaGenerator) -> Value {
-    let mut schema = schema(generator);
-    OptionalFields.transform(&mut schema);
-    schema.to_value()
 }
 
 /// The schemas of one side.

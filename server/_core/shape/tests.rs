@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::Shape;
 use crate::_core::{
+    contract_side::ContractSide,
     js::{BigInt, Float, JsMap},
     procedure::{Input, ProcedureInput},
-    registry::ContractSide,
 };
 
 fn shape<T: JsonSchema>() -> Shape {

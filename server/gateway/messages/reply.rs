@@ -4,8 +4,9 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::super::{
+    content::text,
     refusal::Refusal,
-    sequence::{arguments, call_id, text},
+    sequence::{arguments, call_id},
     thinking::Thoughts,
 };
 use crate::providers::finish;

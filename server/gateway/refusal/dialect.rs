@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use axum::{body::Body, response::Response};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::{KeyLimit, Refusal};
-use crate::gateway::{answer, bill};
+use crate::gateway::{bill, headers};
 
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
@@ -34,6 +34,17 @@ impl Dialect {
             _ if path.starts_with("/ofrep/") => Self::Flags,
             _ => Self::Chat,
         }
+    }
+
+    /// Names the call in an answer's headers, by the id that the log has.
+    pub(in crate::gateway) fn name_call(self, headers: &mut HeaderMap, request_id: &str) {
+        let Ok(id) = HeaderValue::from_str(request_id) else {
+            return;
+        };
+        if self == Self::Messages {
+            headers.insert(HeaderName::from_static("request-id"), id.clone());
+        }
+        headers.insert(HeaderName::from_static("x-request-id"), id);
     }
 }
 
@@ -115,12 +126,12 @@ impl Refusal {
             let ms = wait.as_millis().max(1) as u64;
             headers.insert(RETRY_AFTER_MS, HeaderValue::from(ms));
         }
-        answer::name(headers, dialect, request_id);
+        dialect.name_call(headers, request_id);
         if let Some(KeyLimit::Rate(left)) = self.limit.as_deref() {
             bill::tell_rate(headers, left);
         }
         if let Some(route) = &self.route {
-            answer::tell(headers, &self.attempts, route);
+            headers::tell(headers, &self.attempts, route);
         }
         response
     }

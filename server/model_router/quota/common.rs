@@ -19,7 +19,8 @@ use super::{
     record::{AccountReport, UsageChange},
     schedule::{AccountLimits, Priority, SlotRefusal, SlotRequest},
     slot::TakenSlot,
-    store::{QuotaStore, Used},
+    store::QuotaStore,
+    used::Used,
 };
 
 /// How long an answer may take. A slot is sent soon after it was given, or it would count for another minute at the

@@ -16,7 +16,7 @@ use super::{
         SlotRefusal, SlotRequest, day_of,
     },
     slot::{TakenSlot, WaitingCall},
-    store::Used,
+    used::Used,
 };
 use crate::{
     _core::{clock, failure_edge::FailureEdge},

@@ -7,11 +7,9 @@
 //! A report has a number. It is sent again with the same number until its answer is here, and its changes count once. The
 //! slots that it wants are those of the last time.
 
-use serde::{Deserialize, Serialize};
-
 use super::{
     schedule::{DAY_MS, MINUTE, SKEW, day_of},
-    store::Used,
+    used::{LastReport, Used},
 };
 
 /// Slots are noted by quarters of a second, so that the record of a busy account stays small. They count until the
@@ -63,29 +61,6 @@ pub struct UsageChange {
     pub requests: i64,
     /// Tokens; less than 0 where a request took less than it was thought to.
     pub tokens: i64,
-}
-
-/// The last report of a process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastReport {
-    /// Its number.
-    pub number: u64,
-    /// Which time it was.
-    #[serde(default)]
-    pub time: u64,
-    /// When it was made, in milliseconds since 1970.
-    pub at_ms: i64,
-    /// The time of the slots that it was given, and their tokens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slot: Option<(i64, i64)>,
-    /// How many they are.
-    #[serde(default = "one")]
-    pub slots: i64,
-}
-
-/// Of a release that reports each call by itself.
-fn one() -> i64 {
-    1
 }
 
 /// The answer to a report.

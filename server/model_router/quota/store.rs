@@ -1,41 +1,11 @@
 //! What accounts have used, kept over restarts and, where processes share a database, for all of them.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
-use super::record::{AccountReport, LastReport, ReportAnswer};
-
-/// What an account has used of its quota.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Used {
-    /// A day, counted from 1970.
-    pub day: i64,
-    /// Requests of that day.
-    pub requests: u32,
-    /// When those of the last minute were made by the one process that there is, in milliseconds since 1970.
-    pub sent_ms: Vec<i64>,
-    /// When tokens of the last minute were used, and how many, where they are limited.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tokens: Vec<(i64, u32)>,
-    /// When slots of the last minute were given to several processes, and how many.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub given: Vec<(i64, u32)>,
-    /// Until when the account rests, in milliseconds since 1970; 0 where it does not.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub rests_until_ms: i64,
-    /// Counts the reports of all processes.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub version: i64,
-    /// The last report of each process.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub last: BTreeMap<String, LastReport>,
-}
-
-fn is_zero(number: &i64) -> bool {
-    *number == 0
-}
+use super::{
+    record::{AccountReport, ReportAnswer},
+    used::Used,
+};
 
 /// What accounts have used, as several processes say of them.
 #[derive(Clone, Debug, Default)]

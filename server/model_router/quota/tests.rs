@@ -2,7 +2,8 @@ use futures::{FutureExt, future::join_all};
 
 use super::{
     schedule::{ConversationTurn, Priority, SlotRefusalReason},
-    store::{QuotaStore, Used},
+    store::QuotaStore,
+    used::Used,
     *,
 };
 

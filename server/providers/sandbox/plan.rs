@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{
     Wanted,
-    behaviour::{MAX_DELAY_MS, MAX_SPREAD},
+    wanted::{MAX_DELAY_MS, MAX_SPREAD},
 };
 use crate::_core::toml_reader::{self, FileError, TomlFaults, TomlField, TomlTable, text_of};
 

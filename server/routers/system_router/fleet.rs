@@ -10,7 +10,7 @@ use crate::{
     _core::units::Percent,
     fleet::{
         alike,
-        replicas::{Replica, ReportedVersion, Roll},
+        replica::{Replica, ReportedVersion, Roll},
     },
 };
 
@@ -175,7 +175,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::fleet::replicas::ReplicaReport;
+    use crate::fleet::replica::ReplicaReport;
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)

@@ -22,20 +22,13 @@ use super::{
     Peer, Wire,
     dispatch::{Callee, SubscriptionEvents},
     failure,
+    silent::{MAX_ANSWER_BYTES, Silent, silent},
 };
 use crate::_core::{
     context::{Holds, new_request_id},
     errors::{ErrorCode, RpcError},
     turns,
 };
-
-/// Bytes of one answer, single or batch; more is an error of jsonrpsee's (−32008, −32011).
-pub(super) const MAX_ANSWER_BYTES: u32 = 10 * 1024 * 1024;
-
-/// Marks a call whose answer nobody gets, and the answer to notifications alone: over HTTP it has no
-/// body.
-#[derive(Clone, Copy)]
-pub(super) struct Silent;
 
 /// The calls of one HTTP request or one socket, as the service that jsonrpsee hands them to.
 #[derive(Clone)]
@@ -53,7 +46,7 @@ impl RpcServiceT for CallService {
     fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
         let service = self.clone();
         async move {
-            let callee = service.resolve(request.method_name());
+            let callee = Callee::named(request.method_name(), &service.wire);
             service.answer(callee, request).await
         }
     }
@@ -131,7 +124,7 @@ impl CallService {
             return MethodResponse::error(request.id, error);
         }
         let (id, path) = (request.id.clone(), request.method.clone());
-        let answer = self.dispatch(callee, request).await;
+        let answer = callee.run(request, &self.wire, self.events.as_ref()).await;
         self.hold(answer, id, &path)
     }
 
@@ -144,7 +137,7 @@ impl CallService {
         match entry {
             Ok(BatchEntry::Call(mut request)) => {
                 let request_id = renew(&mut request.extensions);
-                let callee = self.resolve(request.method_name());
+                let callee = Callee::named(request.method_name(), &self.wire);
                 if matches!(callee, Callee::Subscription(_)) {
                     // jsonrpsee answers it at once, and would again with the batch.
                     let error = RpcError::bad_request("a subscription cannot be part of a batch");
@@ -172,7 +165,8 @@ impl CallService {
     async fn run(&self, notification: Notification<'_>) {
         // The events of a subscription that nobody gets an id for would go nowhere, and
         // `rpc.discover` is nothing but its answer.
-        let callee @ Callee::Unary(_) = self.resolve(notification.method_name()) else {
+        let callee @ Callee::Unary(_) = Callee::named(notification.method_name(), &self.wire)
+        else {
             return;
         };
         let mut request = Request {
@@ -184,7 +178,7 @@ impl CallService {
         };
         turns::pass().await;
         request.extensions.insert(Silent);
-        self.dispatch(callee, request).await;
+        callee.run(request, &self.wire, self.events.as_ref()).await;
     }
 
     /// Counts an answer until it is sent.
@@ -223,12 +217,6 @@ impl CallService {
             _ => None,
         }
     }
-}
-
-pub(super) fn silent() -> MethodResponse {
-    let mut answer = MethodResponse::notification();
-    answer.extensions_mut().insert(Silent);
-    answer
 }
 
 fn odd_id(request_id: &str) -> ErrorObjectOwned {

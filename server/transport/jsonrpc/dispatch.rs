@@ -1,5 +1,5 @@
 //! Finds what a method name stands for, and runs it: a procedure of the registry, or one of the few
-//! methods that jsonrpsee keeps (`rpc.discover`, and the books of subscriptions).
+//! methods that jsonrpsee keeps (`rpc.discover`, and the ends of subscriptions).
 
 use std::sync::Arc;
 
@@ -11,8 +11,9 @@ use jsonrpsee::{
 };
 
 use super::{
-    calls::{CallService, MAX_ANSWER_BYTES, silent},
+    Wire,
     methods::RpcMethod,
+    silent::{MAX_ANSWER_BYTES, silent},
 };
 use crate::_core::{
     procedure::{Procedure, ProcedureKind},
@@ -45,24 +46,33 @@ pub(super) enum Callee {
     Unknown,
 }
 
-impl CallService {
-    /// What a name stands for; asked once for each call.
-    pub(super) fn resolve(&self, name: &str) -> Callee {
-        if let Target::Here(procedure) = self.wire.registry.resolve(name)
-            && procedure.kind != ProcedureKind::Subscription
-        {
-            return Callee::Unary(procedure);
-        }
-        match self.wire.methods.method(name).cloned() {
-            Some(callback @ MethodCallback::Subscription(_)) => Callee::Subscription(callback),
-            Some(callback @ MethodCallback::Unsubscription(_)) => Callee::Unsubscription(callback),
-            Some(callback) => Callee::Document(callback),
-            None => Callee::Unknown,
+impl Callee {
+    /// What a name stands for; asked once for each call. The registry alone knows procedures: of jsonrpsee comes how a
+    /// subscription that was found there is opened.
+    pub(super) fn named(name: &str, wire: &Wire) -> Self {
+        let kept = || wire.methods.method(name).cloned();
+        match wire.registry.resolve(name) {
+            Target::Here(procedure) if procedure.kind != ProcedureKind::Subscription => {
+                Self::Unary(procedure)
+            }
+            Target::Here(_) => kept().map_or(Self::Unknown, Self::Subscription),
+            _ => match kept() {
+                Some(callback @ MethodCallback::Unsubscription(_)) => {
+                    Self::Unsubscription(callback)
+                }
+                Some(callback) => Self::Document(callback),
+                None => Self::Unknown,
+            },
         }
     }
 
     /// Runs a call.
-    pub(super) async fn dispatch(&self, callee: Callee, request: Request<'_>) -> MethodResponse {
+    pub(super) async fn run(
+        self,
+        request: Request<'_>,
+        wire: &Wire,
+        events: Option<&SubscriptionEvents>,
+    ) -> MethodResponse {
         let Request {
             id,
             params,
@@ -71,21 +81,21 @@ impl CallService {
         } = request;
         let params = Params::new(params.as_ref().map(|params| params.get()));
         let limit = MAX_ANSWER_BYTES as usize;
-        match (callee, &self.events) {
-            (Callee::Unary(procedure), _) => {
+        match (self, events) {
+            (Self::Unary(procedure), _) => {
                 let method = RpcMethod {
                     procedure,
-                    gate: self.wire.gate.clone(),
-                    moving: self.wire.moving.clone(),
+                    gate: wire.gate.clone(),
+                    moving: wire.moving.clone(),
                 };
                 let answer = method.call(params, extensions).await;
                 let payload = answer.map_or_else(ResponsePayload::error, ResponsePayload::success);
                 MethodResponse::response(id, payload, limit)
             }
-            (Callee::Document(MethodCallback::Sync(answer)), _) => {
+            (Self::Document(MethodCallback::Sync(answer)), _) => {
                 answer(id, params, limit, extensions)
             }
-            (Callee::Subscription(MethodCallback::Subscription(open)), Some(events)) => {
+            (Self::Subscription(MethodCallback::Subscription(open)), Some(events)) => {
                 let Some(permit) = events.places.acquire() else {
                     let error = reject_too_many_subscriptions(events.places.max());
                     return MethodResponse::error(id, error);
@@ -101,7 +111,7 @@ impl CallService {
                 opened.await;
                 silent()
             }
-            (Callee::Unsubscription(MethodCallback::Unsubscription(end)), Some(events)) => {
+            (Self::Unsubscription(MethodCallback::Unsubscription(end)), Some(events)) => {
                 end(id, params, events.socket, limit, extensions)
             }
             _ => MethodResponse::error(id, ErrorCode::MethodNotFound),

@@ -15,7 +15,7 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-use super::{Peer, calls::Silent, failure};
+use super::{Peer, failure, silent::Silent};
 use crate::{
     _core::{
         context::Context,

@@ -11,7 +11,7 @@ use super::{
     envelope::CallFailure,
     input::BatchInputs,
     moving::{Lead, MovingCall},
-    part::BatchPart,
+    part::{BatchPart, whole},
     passing::PassedShare,
     request::BatchDelivery,
     respond,
@@ -23,7 +23,7 @@ use crate::_core::{
     registry::Target,
     turns,
 };
-use crate::{config::Transformer, legacy::send::AnswerRoom, transport::headers};
+use crate::legacy::send::AnswerRoom;
 
 /// How long the head of a stream waits for the cookies of the old server.
 const HEAD_WAIT: Duration = Duration::from_millis(250);
@@ -57,16 +57,6 @@ pub fn check_kinds<'a>(
     )))
 }
 
-/// The status of a batch: the one that all its calls have, else 207.
-pub fn status(mut statuses: impl Iterator<Item = u16>) -> u16 {
-    let first = statuses.next().unwrap_or(200);
-    if statuses.all(|status| status == first) {
-        first
-    } else {
-        207
-    }
-}
-
 /// The calls of one request.
 pub(super) struct BatchCalls<'a> {
     pub(super) trpc: &'a Arc<Trpc>,
@@ -81,24 +71,6 @@ pub(super) struct BatchCalls<'a> {
     pub(super) inputs: Result<BatchInputs, RpcError>,
     /// The old server's share; without one, all run here.
     pub(super) theirs: Option<PassedShare>,
-}
-
-/// The response to a batch whose answers are all there, in order.
-pub(super) fn whole(parts: &[BatchPart], transformer: Transformer, allowed: &[Method]) -> Response {
-    let mut body = Vec::with_capacity(512 * parts.len());
-    for part in parts {
-        body.push(if body.is_empty() { b'[' } else { b',' });
-        part.write_envelope(transformer, &mut body);
-    }
-    body.push(b']');
-    let status = status(parts.iter().map(BatchPart::status));
-    let mut response = respond::json(status, body, allowed);
-    let retry_after = parts
-        .iter()
-        .filter_map(BatchPart::retry_after_seconds)
-        .max();
-    headers::retry_after(&mut response, retry_after);
-    response
 }
 
 impl BatchCalls<'_> {
@@ -270,14 +242,6 @@ mod tests {
         assert_eq!(split(",a,", 3).unwrap(), ["", "a", ""]);
         let error = split("a,b,c", 2).unwrap_err();
         assert_eq!(error.message, "Batch call exceeds maximum size");
-    }
-
-    #[test]
-    fn different_statuses_make_207() {
-        assert_eq!(status([200, 200].into_iter()), 200);
-        assert_eq!(status([404, 404].into_iter()), 404);
-        assert_eq!(status([200, 404].into_iter()), 207);
-        assert_eq!(status([401, 404, 401].into_iter()), 207);
     }
 
     proptest! {

@@ -1,16 +1,22 @@
-//! The answer to one call of a batch: ours, or the old server's as it wrote it.
+//! The answer to one call of a batch: ours, or the old server's as it wrote it; and the response that all of them make.
 
-use super::envelope::{self, CallAnswer};
+use axum::response::Response;
+use http::Method;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    envelope::{self, CallAnswer},
+    respond,
+};
 use crate::{
     config::Transformer,
     legacy::{
         answer::Envelope,
         lines::{self, Wrapped},
     },
+    transport::headers,
 };
-
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 /// What came of one call of a batch.
 pub(super) enum BatchPart {
@@ -105,6 +111,34 @@ fn unwrapped(envelope: &[u8]) -> (String, Option<String>) {
     }
 }
 
+/// The status of a batch: the one that all its calls have, else 207.
+fn status(mut statuses: impl Iterator<Item = u16>) -> u16 {
+    let first = statuses.next().unwrap_or(200);
+    if statuses.all(|status| status == first) {
+        first
+    } else {
+        207
+    }
+}
+
+/// The response to a batch whose answers are all there, in order.
+pub(super) fn whole(parts: &[BatchPart], transformer: Transformer, allowed: &[Method]) -> Response {
+    let mut body = Vec::with_capacity(512 * parts.len());
+    for part in parts {
+        body.push(if body.is_empty() { b'[' } else { b',' });
+        part.write_envelope(transformer, &mut body);
+    }
+    body.push(b']');
+    let status = status(parts.iter().map(BatchPart::status));
+    let mut response = respond::json(status, body, allowed);
+    let retry_after = parts
+        .iter()
+        .filter_map(BatchPart::retry_after_seconds)
+        .max();
+    headers::retry_after(&mut response, retry_after);
+    response
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,5 +170,13 @@ mod tests {
             line("{\"result\":\n{}}", Transformer::None),
             "[3,0,[[{\"result\": {}}]]]\n"
         );
+    }
+
+    #[test]
+    fn different_statuses_make_207() {
+        assert_eq!(status([200, 200].into_iter()), 200);
+        assert_eq!(status([404, 404].into_iter()), 404);
+        assert_eq!(status([200, 404].into_iter()), 207);
+        assert_eq!(status([401, 404, 401].into_iter()), 207);
     }
 }

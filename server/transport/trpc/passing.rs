@@ -21,11 +21,11 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request};
 use self::following::{Begun, Following};
 pub(super) use self::theirs::{BatchSplit, PassedShare};
 use super::{
-    Trpc, batch, batch_stream,
+    Trpc, batch_stream,
     envelope::CallFailure,
     input,
     moving::MovingCall,
-    part::BatchPart,
+    part::{self, BatchPart},
     request::{BatchDelivery, QueryParameters},
     respond, sse,
 };
@@ -114,7 +114,7 @@ pub(super) async fn whole(
                 .into_iter()
                 .map(|failure| BatchPart::Ours(Err(failure)));
             match asked.delivery {
-                BatchDelivery::Whole => batch::whole(&parts.collect::<Vec<_>>(), transformer, &[]),
+                BatchDelivery::Whole => part::whole(&parts.collect::<Vec<_>>(), transformer, &[]),
                 delivery => {
                     let calls = parts.map(std::future::ready);
                     let running = batch_stream::RunningBatch::start(trpc, calls.enumerate());

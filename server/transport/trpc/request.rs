@@ -11,7 +11,7 @@ use crate::{
         errors::{ErrorCode, RpcError},
         json_text,
     },
-    transport::headers::media_type,
+    transport::headers::is_media_type,
 };
 
 /// How the body is to be read.
@@ -28,8 +28,7 @@ pub enum MediaType {
 impl MediaType {
     /// Other types are refused: `text/plain` and forms can be sent across origins without asking.
     pub fn of(method: &Method, headers: &HeaderMap) -> Result<Self, RpcError> {
-        let essence = media_type(headers);
-        let is = |name: &str| essence.is_some_and(|e| e.eq_ignore_ascii_case(name.as_bytes()));
+        let is = |name| is_media_type(headers, &[name]);
         let media = if is("application/json") {
             return Ok(Self::Json);
         } else if is("multipart/form-data") {

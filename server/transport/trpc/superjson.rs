@@ -5,6 +5,7 @@
 //! bigint from what JSON holds of it, so that mostly `undefined` has to be undone.
 
 mod decode;
+mod fault;
 mod meaning;
 mod meta;
 mod path;

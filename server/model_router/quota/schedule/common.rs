@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Claim, Clocks, Schedule, SlotRefusal, start::Need};
-use crate::model_router::quota::{record::Most, store::Used};
+use crate::model_router::quota::{record::Most, used::Used};
 
 impl Schedule {
     /// What all processes together may use.

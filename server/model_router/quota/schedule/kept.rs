@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Clocks, MINUTE, Schedule};
-use crate::model_router::quota::store::Used;
+use crate::model_router::quota::used::Used;
 
 impl Schedule {
     /// At least so many requests of this day were made, by whomever.

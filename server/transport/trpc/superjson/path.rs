@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::decode::{DecodeError, short};
+use super::fault::{DecodeError, short};
 
 /// How a writer escaped: with `v: 1` both `\` and `.`, before that only `.`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

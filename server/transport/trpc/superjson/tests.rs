@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::{path::EscapeRule, *};
 use crate::_core::{
+    contract_side::ContractSide,
     js::{BigInt, Float, JsMap, UndefinedOr},
-    registry::ContractSide,
 };
 
 fn shape<T: JsonSchema>() -> Shape {
