@@ -10,6 +10,7 @@ mod browser;
 mod bundles;
 mod chat;
 mod chat_streaming;
+mod circles;
 mod contract;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod crash;

@@ -1,7 +1,10 @@
 //! Processes that join a fleet.
 
 use futures::future::join_all;
-use modelramp::fleet::replicas::{Introduced, ReplicaReport, ReplicaStore, Roll};
+use modelramp::fleet::{
+    replica::{Introduced, ReplicaReport, Roll},
+    replicas::ReplicaStore,
+};
 
 use super::database::Database;
 
