@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     _core::assignment::Variant,
-    rollout::{controller::tests::rig::Rig, status::Status},
+    rollout::{
+        controller::tests::rig::{OUTAGES, Rig},
+        status::Status,
+    },
 };
 
 /// Commands and their answers; so many writes of an answer fail.
@@ -150,21 +153,7 @@ async fn an_old_share_is_made_on_no_version_that_others_have_made_since_and_an_o
 #[tokio::test]
 async fn a_smaller_share_that_was_promised_is_made_once_the_outage_is_over() {
     let rig = Rig::new().await;
-    let plan = r#"
-        name = "outages"
-        tasks = ["chat"]
-        [evidence]
-        good_error_rate = 0.2
-        outage_calm = "1m"
-        outage_period = "1h"
-        [[stages]]
-        share = 10
-        soak = "12h"
-        [[stages]]
-        share = 50
-        soak = "1h"
-    "#;
-    let status = rig.started_by(plan).await;
+    let status = rig.started_by(OUTAGES).await;
     rig.second(200, |_| false).await;
     for _ in 0..20 {
         if rig.serves() > 0.0 {

@@ -4,6 +4,7 @@ mod beginnings;
 mod crash;
 mod fleet;
 mod following;
+mod handing_over;
 mod hanging;
 mod holdout;
 mod link;
@@ -21,7 +22,7 @@ mod words;
 use chrono::TimeDelta;
 
 use self::{
-    rig::{Clock, FAST, Rig, USER, approval, command},
+    rig::{Clock, FAST, OUTAGES, Rig, USER, approval, command},
     store::{Failure, MemoryStore},
 };
 use super::*;

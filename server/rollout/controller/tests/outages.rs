@@ -6,22 +6,6 @@ const OUTAGE: State = State::Holding {
     because: Hold::Outage,
 };
 
-/// Comes back after a minute of answered probes.
-const PLAN: &str = r#"
-name = "outages"
-tasks = ["chat"]
-[evidence]
-good_error_rate = 0.2
-outage_calm = "1m"
-outage_period = "1h"
-[[stages]]
-share = 10
-soak = "12h"
-[[stages]]
-share = 50
-soak = "1h"
-"#;
-
 pub(super) struct World {
     pub(super) rig: Rig,
     pub(super) id: String,
@@ -37,7 +21,7 @@ impl World {
         rig.controller.tick().await;
         let started = rig
             .controller
-            .start(PLAN, "try it", &USER, Wishes::default())
+            .start(OUTAGES, "try it", &USER, Wishes::default())
             .await;
         let world = Self {
             id: started.expect("a rollout").0.id,
@@ -408,7 +392,7 @@ async fn a_candidate_that_never_answered_is_taken_back_at_once() {
     rig.controller.tick().await;
     let started = rig
         .controller
-        .start(PLAN, "try it", &USER, Wishes::default())
+        .start(OUTAGES, "try it", &USER, Wishes::default())
         .await;
     let id = started.expect("a rollout").0.id;
     rig.second(0, |_| false).await;

@@ -41,6 +41,22 @@ min_users = 5
 min_time = "1s"
 "#;
 
+/// A plan whose candidate comes back after a minute of answered probes.
+pub(crate) const OUTAGES: &str = r#"
+name = "outages"
+tasks = ["chat"]
+[evidence]
+good_error_rate = 0.2
+outage_calm = "1m"
+outage_period = "1h"
+[[stages]]
+share = 10
+soak = "12h"
+[[stages]]
+share = 50
+soak = "1h"
+"#;
+
 /// The same, with the weights of the plans that ship.
 pub(crate) fn fast_by_all() -> String {
     FAST.replace("weights = { errors = 1 }\n", "")
