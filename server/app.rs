@@ -107,14 +107,74 @@ impl App {
     }
 
     /// Serves until `stop` resolves; then what runs is finished and the last events are written.
-    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
-        let recording = &self.recording;
-        let areas = self.areas;
-        let sandbox_url = areas.sandbox_url().map(str::to_owned);
-        // Until the last event is stored: it lives for as long as it has some.
+    pub async fn serve(mut self, listener: TcpListener, stop: impl Future<Output = ()>) {
         if let Ok(address) = listener.local_addr() {
-            areas.replicas.listens(introduction::name(address.port()));
+            let name = introduction::name(address.port());
+            self.areas.replicas.listens(name);
         }
+        self.start_recording();
+        self.start_upkeep();
+        self.start_watching();
+        self.start_sharing();
+        let Self {
+            config,
+            areas,
+            recording,
+            router,
+            seen,
+            hangups,
+            ..
+        } = self;
+        let leader = areas.controller.clone();
+        areas.dispatcher.start(&areas.tasks, move || leader.leads());
+        let reload = Reload {
+            sandbox_url: areas.sandbox_url().map(str::to_owned),
+            models: areas.models.clone(),
+            controller: areas.controller.clone(),
+            outbox: Arc::new(areas.storage.clone()),
+            seen,
+            hangups,
+            config: config.clone(),
+        };
+        areas.tasks.spawn(reload.run(areas.tasks.stopping()));
+        // Whoever comes now gets the share that is decided, where the database answers.
+        let opened = async {
+            while !areas.controller.is_open() {
+                sleep(OPENING_PAUSE).await;
+            }
+        };
+        let _ = timeout(OPENING, opened).await;
+        let patience = config.server.shutdown_timeout;
+        if !transport::serve(
+            listener,
+            router,
+            &areas.bounds,
+            &areas.tasks,
+            stop,
+            patience,
+        )
+        .await
+        {
+            tracing::warn!(
+                ?patience,
+                "some work was still running at the end of SHUTDOWN_TIMEOUT"
+            );
+        }
+        // Nobody records any more.
+        if !recording.shutdown(RECORDING_PATIENCE).await {
+            let lost = areas.log.waiting();
+            tracing::error!(
+                lost,
+                "what was recorded last could not be stored before the stop"
+            );
+        }
+        areas.storage.close().await;
+    }
+
+    /// What stores what calls leave behind. It lives until the last event is stored, for as long as it has some.
+    fn start_recording(&mut self) {
+        let exporter = self.areas.exporter.take();
+        let (areas, recording) = (&self.areas, &self.recording);
         recording.spawn(areas.replicas.clone().run(recording.stopping()));
         // Changes are handed over, and done where this process leads, until all calls are over; and the controller stores
         // what came of the last one.
@@ -135,13 +195,19 @@ impl App {
         if let Some(moves) = &areas.moves {
             recording.spawn(moves.clone().run(recording.stopping()));
         }
-        recording.spawn(self.authenticator.pay_owed(recording.stopping()));
+        recording.spawn(self.authenticator.clone().pay_owed(recording.stopping()));
         recording.spawn(areas.spending.clone().run(recording.stopping()));
         let sink = Arc::new(areas.storage.clone());
-        recording.spawn(areas.texts.run(sink, recording.stopping()));
-        if let Some(exporter) = areas.exporter {
+        let texts = areas.texts.clone();
+        recording.spawn(texts.run(sink, recording.stopping()));
+        if let Some(exporter) = exporter {
             recording.spawn(exporter.run(recording.stopping()));
         }
+    }
+
+    /// What keeps the database small, and samples, probes and judges.
+    fn start_upkeep(&self) {
+        let areas = &self.areas;
         areas.tasks.spawn(upkeep::keep_small(
             areas.storage.clone(),
             areas.controller.clone(),
@@ -167,6 +233,11 @@ impl App {
             areas.metrics.clone(),
             areas.tasks.stopping(),
         ));
+    }
+
+    /// What watches whether models still exist.
+    fn start_watching(&self) {
+        let areas = &self.areas;
         let outbox = Arc::new(areas.storage.clone());
         areas.tasks.spawn(bereft::run(
             areas.controller.clone(),
@@ -184,64 +255,24 @@ impl App {
             };
             areas.tasks.spawn(watch.run(areas.tasks.stopping()));
         }
-        if areas.storage.is_shared() {
-            let models = areas.models.clone();
-            areas
-                .tasks
-                .spawn(models.share_quotas(areas.tasks.stopping()));
-            areas.tasks.spawn(fleet::shared_limits::run(
-                areas.takings,
-                Arc::new(areas.storage.clone()),
-                areas.controller.holder().to_owned(),
-                areas.tasks.stopping(),
-            ));
+    }
+
+    /// What servers on one database share: quotas, and limits of users.
+    fn start_sharing(&self) {
+        let areas = &self.areas;
+        if !areas.storage.is_shared() {
+            return;
         }
-        let leader = areas.controller.clone();
-        areas.dispatcher.start(&areas.tasks, move || leader.leads());
-        let controller = areas.controller.clone();
-        let is_open = move || controller.is_open();
-        let reload = Reload {
-            config: self.config.clone(),
-            models: areas.models,
-            controller: areas.controller,
-            outbox,
-            sandbox_url,
-            seen: self.seen,
-            hangups: self.hangups,
-        };
-        areas.tasks.spawn(reload.run(areas.tasks.stopping()));
-        // Whoever comes now gets the share that is decided, where the database answers.
-        let opened = async {
-            while !is_open() {
-                sleep(OPENING_PAUSE).await;
-            }
-        };
-        let _ = timeout(OPENING, opened).await;
-        let patience = self.config.server.shutdown_timeout;
-        if !transport::serve(
-            listener,
-            self.router,
-            &areas.bounds,
-            &areas.tasks,
-            stop,
-            patience,
-        )
-        .await
-        {
-            tracing::warn!(
-                ?patience,
-                "some work was still running at the end of SHUTDOWN_TIMEOUT"
-            );
-        }
-        // Nobody records any more.
-        if !recording.shutdown(RECORDING_PATIENCE).await {
-            let lost = areas.log.waiting();
-            tracing::error!(
-                lost,
-                "what was recorded last could not be stored before the stop"
-            );
-        }
-        areas.storage.close().await;
+        let models = areas.models.clone();
+        areas
+            .tasks
+            .spawn(models.share_quotas(areas.tasks.stopping()));
+        areas.tasks.spawn(fleet::shared_limits::run(
+            areas.takings.clone(),
+            Arc::new(areas.storage.clone()),
+            areas.controller.holder().to_owned(),
+            areas.tasks.stopping(),
+        ));
     }
 }
 

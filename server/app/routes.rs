@@ -41,16 +41,6 @@ pub(super) fn router(
         Site::new(config.environment, &config.auth.site),
     ));
     let old = old_server(config, &registry, bounds, tasks)?;
-    let cache = Cache::new(
-        config.models.answer_cache.bytes,
-        config.models.answer_cache.age,
-    );
-    tasks.spawn(upkeep::purge_at_rollbacks(
-        cache.clone(),
-        areas.controller.clone(),
-        tasks.stopping(),
-    ));
-    let store = Arc::new(areas.storage.clone());
     let trpc = Arc::new(trpc::Trpc {
         registry: registry.clone(),
         gate: gate.clone(),
@@ -62,17 +52,6 @@ pub(super) fn router(
     });
     let moving = old.is_some().then(|| trpc.clone());
     let trpc = trpc::routes(trpc);
-    let gateway = gateway::routes(Gateway {
-        models: areas.models.clone(),
-        gate: gate.clone(),
-        bounds: bounds.clone(),
-        keys: ApiKeys::new(store.clone()),
-        wrong_keys: WrongKeys::new(config.models.wrong_keys_per_minute),
-        spending: areas.spending.clone(),
-        limits: areas.limits.clone(),
-        cache,
-        tasks: tasks.clone(),
-    });
     let documents = Arc::new(schema::Documents::new(
         registry.clone(),
         config.trpc.transformer,
@@ -99,7 +78,54 @@ pub(super) fn router(
         documents: documents.clone(),
         moving,
     })?;
-    let sign_in = sign_in::routes(SignIn {
+    Ok(transport::router(transport::PortParts {
+        documents,
+        dashboard: dashboard::routes(export),
+        status: config.server.status_page,
+        sign_in: sign_in(config, areas, &gate)?,
+        proxy: config.auth.proxy.clone(),
+        gate: gate.clone(),
+        tasks: tasks.clone(),
+        turns: bounds.turns.clone(),
+        allowed_origins: config.server.allowed_origins.clone(),
+        readiness: readiness(areas),
+        metrics: metrics(config, areas),
+        trpc,
+        jsonrpc,
+        mcp,
+        gateway: gateway(config, areas, &gate),
+        old,
+    }))
+}
+
+/// OpenAI's and Anthropic's APIs, with a cache of answers that is emptied where a rollout goes back.
+fn gateway(config: &Config, areas: &Areas, gate: &Arc<CallerGate>) -> axum::Router {
+    let Areas { bounds, tasks, .. } = areas;
+    let cache = Cache::new(
+        config.models.answer_cache.bytes,
+        config.models.answer_cache.age,
+    );
+    tasks.spawn(upkeep::purge_at_rollbacks(
+        cache.clone(),
+        areas.controller.clone(),
+        tasks.stopping(),
+    ));
+    gateway::routes(Gateway {
+        models: areas.models.clone(),
+        gate: gate.clone(),
+        bounds: bounds.clone(),
+        keys: ApiKeys::new(Arc::new(areas.storage.clone())),
+        wrong_keys: WrongKeys::new(config.models.wrong_keys_per_minute),
+        spending: areas.spending.clone(),
+        limits: areas.limits.clone(),
+        cache,
+        tasks: tasks.clone(),
+    })
+}
+
+fn sign_in(config: &Config, areas: &Areas, gate: &Arc<CallerGate>) -> anyhow::Result<axum::Router> {
+    let store = Arc::new(areas.storage.clone());
+    sign_in::routes(SignIn {
         gate: gate.clone(),
         links: store.clone(),
         app_id: config.auth.app_id.clone(),
@@ -107,36 +133,21 @@ pub(super) fn router(
         oidc: config.auth.oidc.clone(),
         public_url: config.public_url(),
         people: store,
-    })?;
+    })
+}
+
+fn metrics(config: &Config, areas: &Areas) -> axum::Router {
     let gauges = Gauges {
         flags: areas.flags.clone(),
         log: areas.log.clone(),
         controller: areas.controller.clone(),
-        bounds: bounds.clone(),
+        bounds: areas.bounds.clone(),
         models: areas.models.clone(),
     };
-    let metrics = transport::metrics::routes(
+    transport::metrics::routes(
         Arc::new(move || gauges.render()),
         prometheus::readers(config),
-    );
-    Ok(transport::router(transport::PortParts {
-        documents,
-        dashboard: dashboard::routes(export),
-        status: config.server.status_page,
-        sign_in,
-        proxy: config.auth.proxy.clone(),
-        gate,
-        tasks: tasks.clone(),
-        turns: bounds.turns.clone(),
-        allowed_origins: config.server.allowed_origins.clone(),
-        readiness: readiness(areas),
-        metrics,
-        trpc,
-        jsonrpc,
-        mcp,
-        gateway,
-        old,
-    }))
+    )
 }
 
 /// The server that this one takes the place of; its answers take of the same memory as ours.
