@@ -74,48 +74,62 @@ pub(super) fn of_change(
     now: Moment,
     world: &World,
 ) -> Option<Alert> {
+    let is_outage = after.status.outages > before.status.outages;
+    let figures = figures(finding);
+    let (kind, severity, title, text) = if is_outage {
+        of_outage(before, after, &figures, now)
+    } else {
+        of_state(&before.status, &after.status, &figures)?
+    };
+    let (status, words) = (&after.status, (title, text));
+    Some(alert(
+        kind,
+        severity,
+        status,
+        Some(finding),
+        words,
+        now,
+        world,
+    ))
+}
+
+/// An alert of a change: its title, and what it says.
+type ChangeWords = (AlertKind, Severity, &'static str, String);
+
+fn of_outage(before: &Rollout, after: &Rollout, figures: &str, now: Moment) -> ChangeWords {
     let final_until = after.ledger.outage_final_until(now.wall.timestamp_millis());
     let most_failing = Duration::from_millis(before.plan.evidence.outage_failing_ms());
     let most_failing = humantime::format_duration(most_failing);
-    let (before, after) = (&before.status, &after.status);
-    let figures = figures(finding);
-    let (share, reason) = (after.share, &after.reason);
-    let tell = |kind, severity, title, text| {
-        let words = (title, text);
-        Some(alert(
-            kind,
-            severity,
-            after,
-            Some(finding),
-            words,
-            now,
-            world,
-        ))
-    };
-    match after.state {
-        _ if after.outages > before.outages => tell(
-            AlertKind::Hold,
-            Severity::Critical,
-            "Outage of the candidate",
-            format!(
-                "The candidate stopped answering, so everybody is on control; the share was {} %. \
+    let before = &before.status;
+    (
+        AlertKind::Hold,
+        Severity::Critical,
+        "Outage of the candidate",
+        format!(
+            "The candidate stopped answering, so everybody is on control; the share was {} %. \
                  Nothing needs to be done: the server asks the candidate small questions of its own, and \
                  it comes back by itself once it has answered them for a while. It is taken back for good when \
                  they fail for {most_failing} in all, and by {}. {figures}",
-                before.share,
-                match final_until.filter(|until| *until > now.wall) {
-                    Some(until) => format!("another outage before {}", minute(until)),
-                    None => "further outages within the plan's period".to_owned(),
-                }
-            ),
+            before.share,
+            match final_until.filter(|until| *until > now.wall) {
+                Some(until) => format!("another outage before {}", minute(until)),
+                None => "further outages within the plan's period".to_owned(),
+            }
         ),
-        State::Running if before.outage.is_some() && after.outage.is_none() => tell(
+    )
+}
+
+fn of_state(before: &Status, after: &Status, figures: &str) -> Option<ChangeWords> {
+    let (share, reason) = (after.share, &after.reason);
+    let words = |kind, severity, title, text| Some((kind, severity, title, text));
+    match after.state {
+        State::Running if before.outage.is_some() && after.outage.is_none() => words(
             AlertKind::Hold,
             Severity::Info,
             "Back after an outage",
             format!("The share is {share} % again. Why: {reason}. {figures}"),
         ),
-        State::RolledBack => tell(
+        State::RolledBack => words(
             AlertKind::RolledBack,
             Severity::Critical,
             "Rolled back",
@@ -125,7 +139,7 @@ pub(super) fn of_change(
                 before.share
             ),
         ),
-        State::Completed => tell(
+        State::Completed => words(
             AlertKind::Promoted,
             Severity::Info,
             "Complete",
@@ -141,7 +155,7 @@ pub(super) fn of_change(
             } else {
                 format!("{stage} needs a person: {reason}. Approve, wait, or take it back.")
             };
-            tell(
+            words(
                 AlertKind::PromotionDue,
                 Severity::Warning,
                 "Waiting for approval",
@@ -150,7 +164,7 @@ pub(super) fn of_change(
         }
         State::Holding {
             because: Hold::Deadline,
-        } => tell(
+        } => words(
             AlertKind::Hold,
             Severity::Warning,
             "Deadline over",
@@ -159,7 +173,7 @@ pub(super) fn of_change(
                  {figures}"
             ),
         ),
-        State::Running if after.stage > before.stage => tell(
+        State::Running if after.stage > before.stage => words(
             AlertKind::Promoted,
             Severity::Info,
             "Promoted",

@@ -1,5 +1,7 @@
 //! A change of a rollout: what turns, by whom, and the line of its history.
 
+use chrono::{DateTime, Utc};
+
 use super::{Owed, Rollout};
 use crate::{
     _core::{actor::Actor, blank::is_blank, units::Percent},
@@ -129,79 +131,8 @@ impl Rollout {
     ) -> Transition {
         let mut rollout = self.clone();
         let (finding, verdict) = self.judge(now.wall);
+        let step = rollout.enter(turn, now.wall);
         let status = &mut rollout.status;
-        let step = match turn {
-            TransitionKind::State(state) => {
-                status.state = state;
-                Step::None
-            }
-            TransitionKind::Stage(stage) => {
-                status.stage = stage;
-                status.state = State::Running;
-                status.soaked_ms = 0;
-                status.stage_began_at = now.wall;
-                status.told.promoted();
-                let share = self.plan.share_of(stage);
-                // A person may have gone beyond it.
-                if share > status.share {
-                    status.share = share;
-                }
-                let rho_bad = self.plan.stages.get(stage).map(|it| it.rho_bad);
-                Step::Stage {
-                    share: status.share,
-                    rho_bad: rho_bad.unwrap_or(RHO_BAD_OF_NO_STAGE),
-                }
-            }
-            TransitionKind::Share(share) => {
-                status.share = share;
-                Step::Share { share }
-            }
-            TransitionKind::Withdraw => {
-                status.outage = Some(Outage::new(now.wall, status.share));
-                status.outages = status.outages.saturating_add(1);
-                status.share = Percent::ZERO;
-                // Where a person has paused it, a person decides when it goes on.
-                if status.state != State::Paused {
-                    status.state = OUTAGE;
-                }
-                Step::Outage
-            }
-            TransitionKind::Return => {
-                status.state = State::Running;
-                if let Some(outage) = status.outage.take() {
-                    status.share = outage.share;
-                }
-                Step::Share {
-                    share: status.share,
-                }
-            }
-            TransitionKind::Complete => {
-                status.state = State::Completed;
-                status.ended_at = Some(now.wall);
-                // Nothing is compared any more, so those who were held out get the candidate as well.
-                let held_out = self.plan.share_of(status.stage);
-                match self.plan.stages.get(status.stage) {
-                    Some(stage) if status.share == held_out && stage.share > held_out => {
-                        status.share = stage.share;
-                        Step::Share { share: stage.share }
-                    }
-                    _ => Step::None,
-                }
-            }
-            TransitionKind::Release => {
-                status.released_at = Some(now.wall);
-                Step::None
-            }
-            TransitionKind::RollBack => {
-                status.state = State::RolledBack;
-                status.outage = None;
-                status.share = Percent::ZERO;
-                status.ended_at = Some(now.wall);
-                Step::Share {
-                    share: Percent::ZERO,
-                }
-            }
-        };
         status.version += 1;
         status.changed_by = by.actor.clone();
         status.reason = by.reason.to_owned();
@@ -233,6 +164,83 @@ impl Rollout {
             rollout,
             audit,
             alerts: alert.into_iter().collect(),
+        }
+    }
+
+    /// Puts the status into what the turn leads to; what the evidence has to know of it.
+    fn enter(&mut self, turn: TransitionKind, now: DateTime<Utc>) -> Step {
+        let Self { plan, status, .. } = self;
+        match turn {
+            TransitionKind::State(state) => {
+                status.state = state;
+                Step::None
+            }
+            TransitionKind::Stage(stage) => {
+                status.stage = stage;
+                status.state = State::Running;
+                status.soaked_ms = 0;
+                status.stage_began_at = now;
+                status.told.promoted();
+                let share = plan.share_of(stage);
+                // A person may have gone beyond it.
+                if share > status.share {
+                    status.share = share;
+                }
+                let rho_bad = plan.stages.get(stage).map(|it| it.rho_bad);
+                Step::Stage {
+                    share: status.share,
+                    rho_bad: rho_bad.unwrap_or(RHO_BAD_OF_NO_STAGE),
+                }
+            }
+            TransitionKind::Share(share) => {
+                status.share = share;
+                Step::Share { share }
+            }
+            TransitionKind::Withdraw => {
+                status.outage = Some(Outage::new(now, status.share));
+                status.outages = status.outages.saturating_add(1);
+                status.share = Percent::ZERO;
+                // Where a person has paused it, a person decides when it goes on.
+                if status.state != State::Paused {
+                    status.state = OUTAGE;
+                }
+                Step::Outage
+            }
+            TransitionKind::Return => {
+                status.state = State::Running;
+                if let Some(outage) = status.outage.take() {
+                    status.share = outage.share;
+                }
+                Step::Share {
+                    share: status.share,
+                }
+            }
+            TransitionKind::Complete => {
+                status.state = State::Completed;
+                status.ended_at = Some(now);
+                // Nothing is compared any more, so those who were held out get the candidate as well.
+                let held_out = plan.share_of(status.stage);
+                match plan.stages.get(status.stage) {
+                    Some(stage) if status.share == held_out && stage.share > held_out => {
+                        status.share = stage.share;
+                        Step::Share { share: stage.share }
+                    }
+                    _ => Step::None,
+                }
+            }
+            TransitionKind::Release => {
+                status.released_at = Some(now);
+                Step::None
+            }
+            TransitionKind::RollBack => {
+                status.state = State::RolledBack;
+                status.outage = None;
+                status.share = Percent::ZERO;
+                status.ended_at = Some(now);
+                Step::Share {
+                    share: Percent::ZERO,
+                }
+            }
         }
     }
 

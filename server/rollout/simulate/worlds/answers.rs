@@ -34,6 +34,29 @@ pub(super) struct DrawnAnswer {
     pub is_asked_again: bool,
 }
 
+/// How an answer comes out, before chance decides.
+#[derive(Clone, Copy)]
+struct Prospect {
+    latency_ms: f64,
+    error_rate: f64,
+    /// The fault of a request that is refused for certain.
+    refused: Option<FaultKind>,
+    /// How many times as often as usual requests fail.
+    ratio: f64,
+    /// How many times as long as usual answers take.
+    slower: f64,
+}
+
+impl Prospect {
+    fn error_rate(&self) -> f64 {
+        match self.ratio {
+            ratio if ratio.is_infinite() => 1.0,
+            ratio if ratio > 1.0 => (self.error_rate * ratio).min(0.95).max(self.error_rate),
+            _ => self.error_rate,
+        }
+    }
+}
+
 /// Both models.
 pub(super) struct WorldModels {
     case: Case,
@@ -110,142 +133,26 @@ impl WorldModels {
         random: &mut Random,
     ) -> DrawnAnswer {
         let case = self.case;
-        let at_ms = request.at_ms;
         let arm = usize::from(variant == Variant::Candidate);
-        let is_bad = arm == 1 && at_ms >= case.from_hour * HOUR && !user.is_script;
-        let moment = LocalMoment::of(&case, at_ms);
-        let mut latency_ms = 3_000.0 * user.slowness * (0.6 * random.normal()).exp();
-        let mut error_rate = user.error_rate;
-        let mut refused = None;
-        let (mut ratio, mut slower) = if is_bad {
-            (case.ratio, case.slower)
-        } else {
-            (1.0, 1.0)
+        let is_bad = arm == 1 && request.at_ms >= case.from_hour * HOUR && !user.is_script;
+        let usual = Prospect {
+            latency_ms: 3_000.0 * user.slowness * (0.6 * random.normal()).exp(),
+            error_rate: user.error_rate,
+            refused: None,
+            ratio: if is_bad { case.ratio } else { 1.0 },
+            slower: if is_bad { case.slower } else { 1.0 },
         };
-        match case.oddity {
-            Oddity::Peak => {
-                let is_peak = moment.is_working() && (15.0..17.0).contains(&moment.hour);
-                if !is_peak {
-                    slower = 1.0;
-                } else if !case.is_worse() {
-                    latency_ms *= 3.0;
-                }
-            }
-            Oddity::Cold => {
-                if at_ms - self.last_used[arm] > 5.0 * MINUTE {
-                    latency_ms += 15_000.0;
-                }
-                self.last_used[arm] = at_ms;
-            }
-            Oddity::Poison => {
-                if request.tries == 0 && random.happens(0.01) {
-                    self.poison.insert(request.user, at_ms + 30_000.0);
-                }
-                let until = self.poison.get(&request.user);
-                if until.is_some_and(|until| at_ms < *until) {
-                    error_rate = 1.0;
-                }
-            }
-            Oddity::BadDays => {
-                let day = (request.user, moment.day());
-                let is_bad_day = self.bad_days.entry(day);
-                if *is_bad_day.or_insert_with(|| random.happens(0.05)) {
-                    error_rate = 0.4;
-                }
-            }
-            Oddity::Long => {
-                if random.happens(user.long) {
-                    latency_ms *= 2.0;
-                    refused = (ratio > 1.0).then_some(FaultKind::Upstream);
-                }
-                ratio = 1.0;
-            }
-            Oddity::Quota { is_accounts } => {
-                if ratio > 1.0 && moment.hour >= 18.0 {
-                    refused = Some(match is_accounts {
-                        true => FaultKind::RateLimited,
-                        false => FaultKind::ProviderRateLimited,
-                    });
-                }
-                ratio = 1.0;
-            }
-            Oddity::Cache => {
-                self.cached.iter_mut().for_each(|it| *it *= 0.9995);
-                self.cached[arm] += 1.0;
-                let share = self.cached[arm] / (self.cached[0] + self.cached[1]);
-                if random.happens(0.3 * share.powf(0.8)) {
-                    latency_ms = 300.0 * (0.3 * random.normal()).exp();
-                    error_rate = 0.0;
-                }
-            }
-            Oddity::Wave if moment.is_wave() => {
-                latency_ms *= 3.0;
-                error_rate = error_rate.max(0.05);
-            }
-            Oddity::Agents if request.is_doomed => error_rate = 1.0,
-            Oddity::PerMinute => {
-                self.recent[arm].retain(|then| at_ms - *then < MINUTE);
-                if ratio > 1.0 && self.recent[arm].len() >= 3 {
-                    refused = Some(FaultKind::ProviderRateLimited);
-                } else {
-                    self.recent[arm].push(at_ms);
-                }
-                ratio = 1.0;
-            }
-            Oddity::Second if at_ms < 0.0 && user.was_on_worse => error_rate *= 3.0,
-            Oddity::Growing => {
-                let grown = 1.04_f64.powf(at_ms / DAY);
-                latency_ms *= grown;
-                error_rate *= grown;
-            }
-            Oddity::SlowDay if (2.0 * DAY..3.0 * DAY).contains(&at_ms) => {
-                latency_ms *= 3.0;
-                error_rate += 0.05;
-            }
-            Oddity::Bursts => {
-                if is_bad && self.is_in_burst(at_ms) {
-                    error_rate = 0.5;
-                }
-                ratio = 1.0;
-            }
-            Oddity::ControlDecays if arm == 0 => {
-                error_rate *= 1.0 + 2.0 * (at_ms / DAY / 10.0).clamp(0.0, 1.0);
-            }
-            Oddity::Drip if is_bad => ratio = 1.0 + 0.25 * at_ms / DAY,
-            Oddity::Job => {
-                self.recent[arm].retain(|then| at_ms - *then < MINUTE);
-                if self.recent[arm].len() >= 20 {
-                    refused = Some(FaultKind::ProviderRateLimited);
-                } else {
-                    self.recent[arm].push(at_ms);
-                }
-            }
-            Oddity::Regions if is_bad && user.key.is_multiple_of(2) => slower = 1.0 / slower,
-            Oddity::Half if is_bad => (error_rate, ratio) = (0.5, 1.0),
-            Oddity::BrownOut if self.is_away(arm, at_ms) => {
-                (error_rate, ratio) = (2.0 / 3.0, 1.0);
-            }
-            Oddity::Slowly if self.is_away(arm, at_ms) => {
-                (error_rate, ratio) = (0.0, 1.0);
-                latency_ms = TIME_LIMIT_MS + 1.0;
-            }
-            _ if self.is_away(arm, at_ms) => {
-                error_rate = 1.0;
-                latency_ms = 200.0;
-            }
-            _ => {}
-        }
-        latency_ms *= slower;
-        if ratio.is_infinite() {
-            error_rate = 1.0;
-        } else if ratio > 1.0 {
-            error_rate = (error_rate * ratio).min(0.95).max(error_rate);
-        }
-        let fault = refused.or_else(|| random.happens(error_rate).then_some(FaultKind::Upstream));
-        let outcome = fault.map_or(Outcome::Success, Outcome::Fault);
+        let prospect = self.at_odds(usual, request, user, (arm, is_bad), random);
+        let latency_ms = prospect.latency_ms * prospect.slower;
+        let error_rate = prospect.error_rate();
+        let by_chance = |random: &mut Random| {
+            let is_lost = random.happens(error_rate);
+            is_lost.then_some(FaultKind::Upstream)
+        };
+        let fault = prospect.refused.or_else(|| by_chance(random));
         let chars = WORDS.max(800.0 * user.length * (0.5 * random.normal()).exp());
         let mut answer = DrawnAnswer {
-            outcome,
+            outcome: fault.map_or(Outcome::Success, Outcome::Fault),
             latency_ms,
             first_words_ms: None,
             chars,
@@ -270,6 +177,165 @@ impl WorldModels {
             });
         }
         answer
+    }
+
+    /// What is odd about the world at that moment, beside what is usual.
+    fn at_odds(
+        &mut self,
+        usual: Prospect,
+        request: &WorldRequest,
+        user: &WorldUser,
+        (arm, is_bad): (usize, bool),
+        random: &mut Random,
+    ) -> Prospect {
+        let at_ms = request.at_ms;
+        let moment = LocalMoment::of(&self.case, at_ms);
+        let Prospect {
+            mut latency_ms,
+            mut error_rate,
+            mut refused,
+            mut ratio,
+            mut slower,
+        } = usual;
+        match self.case.oddity {
+            Oddity::Peak => {
+                let is_peak = moment.is_working() && (15.0..17.0).contains(&moment.hour);
+                if !is_peak {
+                    slower = 1.0;
+                } else if !self.case.is_worse() {
+                    latency_ms *= 3.0;
+                }
+            }
+            Oddity::Cold => {
+                latency_ms += if self.was_idle(arm, at_ms) {
+                    15_000.0
+                } else {
+                    0.0
+                };
+            }
+            Oddity::Poison => {
+                error_rate = match self.is_poisoned(request, random) {
+                    true => 1.0,
+                    false => error_rate,
+                };
+            }
+            Oddity::BadDays => {
+                let is_bad_day = self.bad_days.entry((request.user, moment.day()));
+                if *is_bad_day.or_insert_with(|| random.happens(0.05)) {
+                    error_rate = 0.4;
+                }
+            }
+            Oddity::Long => {
+                if random.happens(user.long) {
+                    latency_ms *= 2.0;
+                    refused = (ratio > 1.0).then_some(FaultKind::Upstream);
+                }
+                ratio = 1.0;
+            }
+            Oddity::Quota { is_accounts } => {
+                if ratio > 1.0 && moment.hour >= 18.0 {
+                    refused = Some(match is_accounts {
+                        true => FaultKind::RateLimited,
+                        false => FaultKind::ProviderRateLimited,
+                    });
+                }
+                ratio = 1.0;
+            }
+            Oddity::Cache => {
+                (latency_ms, error_rate) = match self.is_cached(arm, random) {
+                    true => (300.0 * (0.3 * random.normal()).exp(), 0.0),
+                    false => (latency_ms, error_rate),
+                };
+            }
+            Oddity::Wave if moment.is_wave() => {
+                latency_ms *= 3.0;
+                error_rate = error_rate.max(0.05);
+            }
+            Oddity::Agents if request.is_doomed => error_rate = 1.0,
+            Oddity::PerMinute => {
+                let most = if ratio > 1.0 { 3 } else { usize::MAX };
+                let is_over = !self.takes(arm, at_ms, most);
+                refused = is_over.then_some(FaultKind::ProviderRateLimited);
+                ratio = 1.0;
+            }
+            Oddity::Second if at_ms < 0.0 && user.was_on_worse => error_rate *= 3.0,
+            Oddity::Growing => {
+                let grown = 1.04_f64.powf(at_ms / DAY);
+                latency_ms *= grown;
+                error_rate *= grown;
+            }
+            Oddity::SlowDay if (2.0 * DAY..3.0 * DAY).contains(&at_ms) => {
+                latency_ms *= 3.0;
+                error_rate += 0.05;
+            }
+            Oddity::Bursts => {
+                if is_bad && self.is_in_burst(at_ms) {
+                    error_rate = 0.5;
+                }
+                ratio = 1.0;
+            }
+            Oddity::ControlDecays if arm == 0 => {
+                error_rate *= 1.0 + 2.0 * (at_ms / DAY / 10.0).clamp(0.0, 1.0);
+            }
+            Oddity::Drip if is_bad => ratio = 1.0 + 0.25 * at_ms / DAY,
+            Oddity::Job => {
+                let is_over = !self.takes(arm, at_ms, 20);
+                refused = is_over.then_some(FaultKind::ProviderRateLimited);
+            }
+            Oddity::Regions if is_bad && user.key.is_multiple_of(2) => slower = 1.0 / slower,
+            Oddity::Half if is_bad => (error_rate, ratio) = (0.5, 1.0),
+            Oddity::BrownOut if self.is_away(arm, at_ms) => {
+                (error_rate, ratio) = (2.0 / 3.0, 1.0);
+            }
+            Oddity::Slowly if self.is_away(arm, at_ms) => {
+                (error_rate, ratio) = (0.0, 1.0);
+                latency_ms = TIME_LIMIT_MS + 1.0;
+            }
+            _ if self.is_away(arm, at_ms) => {
+                error_rate = 1.0;
+                latency_ms = 200.0;
+            }
+            _ => {}
+        }
+        Prospect {
+            latency_ms,
+            error_rate,
+            refused,
+            ratio,
+            slower,
+        }
+    }
+
+    /// Whether nobody asked this model for five minutes.
+    fn was_idle(&mut self, arm: usize, at_ms: f64) -> bool {
+        at_ms - std::mem::replace(&mut self.last_used[arm], at_ms) > 5.0 * MINUTE
+    }
+
+    /// Whether the user's prompt is one that fails for half a minute.
+    fn is_poisoned(&mut self, request: &WorldRequest, random: &mut Random) -> bool {
+        if request.tries == 0 && random.happens(0.01) {
+            self.poison.insert(request.user, request.at_ms + 30_000.0);
+        }
+        let until = self.poison.get(&request.user);
+        until.is_some_and(|until| request.at_ms < *until)
+    }
+
+    /// Whether the answer is in the model's cache, which is the fuller the more of all requests it gets.
+    fn is_cached(&mut self, arm: usize, random: &mut Random) -> bool {
+        self.cached.iter_mut().for_each(|it| *it *= 0.9995);
+        self.cached[arm] += 1.0;
+        let share = self.cached[arm] / (self.cached[0] + self.cached[1]);
+        random.happens(0.3 * share.powf(0.8))
+    }
+
+    /// Whether the model takes one more request, of which it takes so many in a minute.
+    fn takes(&mut self, arm: usize, at_ms: f64, most: usize) -> bool {
+        self.recent[arm].retain(|then| at_ms - *then < MINUTE);
+        let has_room = self.recent[arm].len() < most;
+        if has_room {
+            self.recent[arm].push(at_ms);
+        }
+        has_room
     }
 
     fn is_asked_again(&self, request: &WorldRequest, random: &mut Random) -> bool {
