@@ -78,6 +78,95 @@ struct EventRow {
     cost_microdollars: i64,
 }
 
+impl ConversationRow {
+    fn kind(&self) -> &str {
+        "conversation"
+    }
+
+    fn content(&self) -> Value {
+        json!({
+            "id": self.id, "title": self.title, "createdAt": time(self.created_at),
+            "updatedAt": time(self.updated_at),
+        })
+    }
+}
+
+impl MessageRow {
+    fn kind(&self) -> &str {
+        "message"
+    }
+
+    fn content(&self) -> Value {
+        json!({
+            "id": self.id, "conversationId": self.conversation_id, "role": self.role,
+            "content": self.content, "createdAt": time(self.created_at), "model": self.model,
+            "rating": self.verdict,
+        })
+    }
+}
+
+impl EmailRow {
+    fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    fn content(&self) -> Value {
+        let mut found = json!({
+            "threadId": self.thread_id, "at": time(self.at_ms), "found": read_or_text(&self.text),
+        });
+        if self.kind == "emailSuggestion" {
+            found["takenAt"] = json!(self.used_ms.map(time));
+        }
+        found
+    }
+}
+
+impl TextRow {
+    fn kind(&self) -> &str {
+        "requestText"
+    }
+
+    fn content(&self) -> Value {
+        json!({
+            "at": time(self.at_ms), "requestId": self.request_id, "task": self.task,
+            "prompt": read_or_text(&self.prompt), "answer": self.answer,
+        })
+    }
+}
+
+impl EventRow {
+    fn kind(&self) -> &str {
+        "event"
+    }
+
+    fn content(&self) -> Value {
+        json!({
+            "at": time(self.at_ms), "requestId": self.request_id, "model": self.model, "task": self.task,
+            "variant": self.variant, "outcome": self.outcome, "position": self.position,
+            "latencyMs": self.latency_ms, "firstTokenMs": self.first_token_ms,
+            "promptTokens": self.prompt_tokens, "completionTokens": self.completion_tokens,
+            "costMicrodollars": self.cost_microdollars,
+        })
+    }
+}
+
+/// What is stored as JSON, or as a text where it is none.
+fn read_or_text(stored: &str) -> Value {
+    serde_json::from_str(stored).unwrap_or_else(|_| Value::from(stored))
+}
+
+/// Writes a line for each of a user's rows of one kind, as it is read.
+macro_rules! write_rows {
+    ($reading:ident, $user:ident, $out:ident, $row:ty, $sql:literal) => {
+        let mut rows = sqlx::query_as($sql).bind($user).fetch(&mut *$reading);
+        while let Some(row) = rows.try_next().await? {
+            let row: $row = row;
+            line($out, row.kind(), &row.content())?;
+        }
+        drop(rows);
+    };
+}
+
 impl Storage {
     /// Writes what docs/privacy.md says of a user, a JSON object a line; `false` if there is no such user.
     ///
@@ -102,85 +191,22 @@ impl Storage {
             if let Some(one_state) = one_state {
                 sqlx::query(one_state).execute(&mut *reading).await?;
             }
-            let mut rows = sqlx::query_as(
-                "SELECT id, title, created_at, updated_at FROM conversations WHERE user_id = $1 ORDER BY id",
-            )
-            .bind(id)
-            .fetch(&mut *reading);
-            while let Some(row) = rows.try_next().await? {
-                let row: ConversationRow = row;
-                line(out, "conversation", &json!({
-                    "id": row.id, "title": row.title, "createdAt": time(row.created_at),
-                    "updatedAt": time(row.updated_at),
-                }))?;
-            }
-            drop(rows);
-            let mut rows = sqlx::query_as(
+            write_rows!(reading, id, out, ConversationRow,
+                "SELECT id, title, created_at, updated_at FROM conversations WHERE user_id = $1 ORDER BY id");
+            write_rows!(reading, id, out, MessageRow,
                 "SELECT m.id, m.conversation_id, m.role, m.content, m.created_at, m.model, r.verdict \
                  FROM messages m JOIN conversations c ON c.id = m.conversation_id \
                  LEFT JOIN message_ratings r ON r.message_id = m.id AND r.user_id = c.user_id \
-                 WHERE c.user_id = $1 ORDER BY m.id",
-            )
-            .bind(id)
-            .fetch(&mut *reading);
-            while let Some(row) = rows.try_next().await? {
-                let row: MessageRow = row;
-                line(out, "message", &json!({
-                    "id": row.id, "conversationId": row.conversation_id, "role": row.role,
-                    "content": row.content, "createdAt": time(row.created_at), "model": row.model,
-                    "rating": row.verdict,
-                }))?;
-            }
-            drop(rows);
-            let mut rows = sqlx::query_as(
+                 WHERE c.user_id = $1 ORDER BY m.id");
+            write_rows!(reading, id, out, EmailRow,
                 "SELECT 'emailInsight' AS kind, thread_id, insight AS text, found_ms AS at_ms, CAST(NULL AS BIGINT) AS used_ms \
                  FROM email_insights WHERE user_id = $1 UNION ALL \
-                 SELECT 'emailSuggestion', thread_id, suggestion, made_ms, used_ms FROM email_suggestions WHERE user_id = $1",
-            )
-            .bind(id)
-            .fetch(&mut *reading);
-            while let Some(row) = rows.try_next().await? {
-                let row: EmailRow = row;
-                let found: Value = serde_json::from_str(&row.text).unwrap_or(Value::String(row.text));
-                let mut told = json!({
-                    "threadId": row.thread_id, "at": time(row.at_ms), "found": found,
-                });
-                if row.kind == "emailSuggestion" {
-                    told["takenAt"] = json!(row.used_ms.map(time));
-                }
-                line(out, &row.kind, &told)?;
-            }
-            drop(rows);
-            let mut rows = sqlx::query_as(
-                "SELECT at_ms, request_id, task, prompt, answer FROM request_texts WHERE user_id = $1 ORDER BY at_ms",
-            )
-            .bind(id)
-            .fetch(&mut *reading);
-            while let Some(row) = rows.try_next().await? {
-                let row: TextRow = row;
-                let prompt: Value = serde_json::from_str(&row.prompt).unwrap_or(Value::String(row.prompt));
-                line(out, "requestText", &json!({
-                    "at": time(row.at_ms), "requestId": row.request_id, "task": row.task,
-                    "prompt": prompt, "answer": row.answer,
-                }))?;
-            }
-            drop(rows);
-            let mut rows = sqlx::query_as(
+                 SELECT 'emailSuggestion', thread_id, suggestion, made_ms, used_ms FROM email_suggestions WHERE user_id = $1");
+            write_rows!(reading, id, out, TextRow,
+                "SELECT at_ms, request_id, task, prompt, answer FROM request_texts WHERE user_id = $1 ORDER BY at_ms");
+            write_rows!(reading, id, out, EventRow,
                 "SELECT at_ms, request_id, model, task, variant, outcome, position, latency_ms, first_token_ms, \
-                 prompt_tokens, completion_tokens, cost_microdollars FROM events WHERE user_id = $1 ORDER BY at_ms",
-            )
-            .bind(id)
-            .fetch(&mut *reading);
-            while let Some(row) = rows.try_next().await? {
-                let row: EventRow = row;
-                line(out, "event", &json!({
-                    "at": time(row.at_ms), "requestId": row.request_id, "model": row.model, "task": row.task,
-                    "variant": row.variant, "outcome": row.outcome, "position": row.position,
-                    "latencyMs": row.latency_ms, "firstTokenMs": row.first_token_ms,
-                    "promptTokens": row.prompt_tokens, "completionTokens": row.completion_tokens,
-                    "costMicrodollars": row.cost_microdollars,
-                }))?;
-            }
+                 prompt_tokens, completion_tokens, cost_microdollars FROM events WHERE user_id = $1 ORDER BY at_ms");
             Ok(())
         }
         .await);

@@ -14,7 +14,7 @@ use axum::{
     response::Response,
     routing::any,
 };
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use schemars::generate::SchemaSettings;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -194,11 +194,13 @@ impl From<Value> for McpOutcome {
 }
 
 impl Failed {
+    fn new(number: i64, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { number, text }
+    }
+
     fn params(text: impl Into<String>) -> Self {
-        Self {
-            number: INVALID_PARAMS,
-            text: text.into(),
-        }
+        Self::new(INVALID_PARAMS, text)
     }
 }
 
@@ -229,6 +231,46 @@ async fn answer(State(wire): State<Arc<Wire>>, request: Request) -> Response {
     response
 }
 
+/// A client names the version that it agreed upon, or none.
+fn check_version(headers: &HeaderMap) -> Result<(), RpcError> {
+    let Some(spoken) = headers.get("mcp-protocol-version") else {
+        return Ok(());
+    };
+    if VERSIONS.iter().any(|it| spoken == *it) {
+        return Ok(());
+    }
+    let text = format!("`MCP-Protocol-Version` is none of {}", VERSIONS.join(", "));
+    Err(RpcError::bad_request(text))
+}
+
+impl McpMessage {
+    /// A message as it came; where it is none, the id that the answer has and what is wrong.
+    fn read(body: &[u8]) -> Result<Self, (Value, Failed)> {
+        let text = String::from_utf8_lossy(body);
+        let Ok(message) = json_text::from_str::<Value>(&text) else {
+            let failed = Failed::new(PARSE_ERROR, "the body is no JSON");
+            return Err((Value::Null, failed));
+        };
+        let is_answer = message.get("result").or(message.get("error")).is_some();
+        let invalid = |id, text| Err((id, Failed::new(INVALID_REQUEST, text)));
+        let message = message
+            .is_object()
+            .then(|| serde_json::from_value(message).ok());
+        let Some(message): Option<Self> = message.flatten() else {
+            let text = "expected one JSON-RPC request, whose `params` are an object";
+            return invalid(Value::Null, text);
+        };
+        let is_id = |id: &Value| id.is_string() || id.is_i64() || id.is_u64();
+        if message.id.as_ref().is_some_and(|id| !is_id(id)) {
+            return invalid(Value::Null, "`id` is neither a text nor a whole number");
+        }
+        if message.method.is_none() && !is_answer {
+            return invalid(message.id.unwrap_or_default(), "there is no `method`");
+        }
+        Ok(message)
+    }
+}
+
 impl Wire {
     async fn post(&self, request: Request, request_id: &Arc<str>) -> Result<Response, RpcError> {
         let (head, body) = request.into_parts();
@@ -245,63 +287,15 @@ impl Wire {
             let paths = [head.uri.path()];
             self.gate.check_change(&head.headers, &paths).await?;
         }
-        let told = head.headers.get("mcp-protocol-version");
-        let is_known = |told: &HeaderValue| VERSIONS.iter().any(|it| told == *it);
-        if told.is_some_and(|told| !is_known(told)) {
-            let text = format!("`MCP-Protocol-Version` is none of {}", VERSIONS.join(", "));
-            return Err(RpcError::bad_request(text));
-        }
+        check_version(&head.headers)?;
         let mut context = self.gate.context(&head.headers).await;
         context.request_id = request_id.clone();
         let read = self.bounds.read_json(body).await?;
         context.holds = Holds::new(read.held);
-        let text = String::from_utf8_lossy(&read.bytes);
-        let message: Result<Value, _> = json_text::from_str(&text);
-        let Ok(message) = message else {
-            return Ok(json_response(told_of(
-                &Value::Null,
-                &Failed {
-                    number: PARSE_ERROR,
-                    text: "the body is no JSON".into(),
-                },
-            )));
+        let message = match McpMessage::read(&read.bytes) {
+            Ok(message) => message,
+            Err((id, failed)) => return Ok(json_response(told_of(&id, &failed))),
         };
-        let is_answer = message.get("result").or(message.get("error")).is_some();
-        let message = message
-            .is_object()
-            .then(|| serde_json::from_value(message).ok());
-        let Some(message) = message.flatten() else {
-            return Ok(json_response(told_of(
-                &Value::Null,
-                &Failed {
-                    number: INVALID_REQUEST,
-                    text: "expected one JSON-RPC request, whose `params` are an object".into(),
-                },
-            )));
-        };
-        let message: McpMessage = message;
-        if message
-            .id
-            .as_ref()
-            .is_some_and(|id| !id.is_string() && !id.is_i64() && !id.is_u64())
-        {
-            return Ok(json_response(told_of(
-                &Value::Null,
-                &Failed {
-                    number: INVALID_REQUEST,
-                    text: "`id` is neither a text nor a whole number".into(),
-                },
-            )));
-        }
-        if message.method.is_none() && !is_answer {
-            return Ok(json_response(told_of(
-                &message.id.unwrap_or_default(),
-                &Failed {
-                    number: INVALID_REQUEST,
-                    text: "there is no `method`".into(),
-                },
-            )));
-        }
         let (Some(id), Some(method)) = (message.id, message.method) else {
             // A notification, or an answer to a question that was never asked.
             let mut response = Response::new(Body::empty());

@@ -96,16 +96,7 @@ async fn respond(
         true => batch::split(&path, trpc.config.max_batch)?,
         false => vec![&*path],
     };
-    if parts.method != Method::GET && trpc.gate.is_for_pages_to_send(&parts.headers) {
-        let is_asked = trpc.gate.site().demands_csrf_token();
-        let paths: Vec<_> = names
-            .iter()
-            .filter(|_| is_asked)
-            .map(|it| format!("{}/{it}", super::MOUNT))
-            .collect();
-        let paths: Vec<_> = paths.iter().map(String::as_str).collect();
-        trpc.gate.check_change(&parts.headers, &paths).await?;
-    }
+    check_change(trpc, &parts, &names).await?;
     let headers = query
         .params()
         .and_then(|params| request::with_connection_params(&parts.headers, params.as_ref()));
@@ -162,6 +153,22 @@ async fn respond(
             respond_to_batch(trpc, asked, &names, leads, body).await
         }
     }
+}
+
+/// What may change something is asked by pages of ours alone.
+async fn check_change(trpc: &Trpc, parts: &Parts, names: &[&str]) -> Result<(), RpcError> {
+    if parts.method == Method::GET || !trpc.gate.is_for_pages_to_send(&parts.headers) {
+        return Ok(());
+    }
+    let paths: Vec<_> = match trpc.gate.site().demands_csrf_token() {
+        true => names
+            .iter()
+            .map(|it| format!("{}/{it}", super::MOUNT))
+            .collect(),
+        false => Vec::new(),
+    };
+    let paths: Vec<_> = paths.iter().map(String::as_str).collect();
+    trpc.gate.check_change(&parts.headers, &paths).await
 }
 
 async fn respond_to_batch(
