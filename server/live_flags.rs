@@ -355,7 +355,7 @@ impl LiveFlags {
         inner.owed.push(asked);
         self.publish(inner);
         let change = inner.in_force().last;
-        self.tell(inner, change);
+        self.announce(inner, change);
     }
 
     fn publish(&self, inner: &FlagMemory) {
@@ -368,7 +368,7 @@ impl LiveFlags {
         };
     }
 
-    fn tell(&self, inner: &FlagMemory, change: Option<FlagChange>) {
+    fn announce(&self, inner: &FlagMemory, change: Option<FlagChange>) {
         let state = FlagInForce::of(inner);
         if let Some(FlagChange {
             actor,

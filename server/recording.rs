@@ -153,14 +153,14 @@ impl Log {
         self.open.lock().begin(event, started)
     }
 
-    /// Forgets an attempt that has ended. Returns whether [`Log::tell_late`] has told of it. Its event is
+    /// Forgets an attempt that has ended. Returns whether [`Log::report_late`] has told of it. Its event is
     /// appended once it is known whose fault its end was.
     pub fn close(&self, number: u64) -> bool {
         self.open.lock().end(number)
     }
 
     /// Appends an event for each of a rollout's attempts that is still open after `limit_ms`; once for each.
-    pub fn tell_late(&self, rollout: &str, limit_ms: f64, at_ms: i64, now: Instant) {
+    pub fn report_late(&self, rollout: &str, limit_ms: f64, at_ms: i64, now: Instant) {
         let mut open = self.open.lock();
         for event in open.late(rollout, limit_ms, at_ms, now) {
             self.append(event);

@@ -104,7 +104,7 @@ impl Telemetry {
     }
 
     /// Tells of an attempt. Never waits.
-    pub fn tell(&self, ended: &EndedAttempt<'_>) {
+    pub fn record(&self, ended: &EndedAttempt<'_>) {
         self.series.count(ended);
         // A caller that does not record its trace wants no span of it.
         let is_recorded = ended.trace.is_none_or(|trace| trace.parent.is_sampled());

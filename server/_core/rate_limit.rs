@@ -162,8 +162,8 @@ mod tests {
             limiter
         });
         let tell = |from: usize, to: usize, ms| {
-            let taken = takings[from].tell().into_iter();
-            takings[to].hear(taken.collect(), false, at(ms));
+            let taken = takings[from].new_ones().into_iter();
+            takings[to].add_others(taken.collect(), false, at(ms));
         };
         // Both let all through before they hear of each other.
         for limiter in &limiters {

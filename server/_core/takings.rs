@@ -1,6 +1,6 @@
 //! What several processes take of limits that hold for all of them together.
 //!
-//! Each takes at once, and tells the others once a second what it took; what they told is taken here as well, as if it
+//! Each takes at once, and reports once a second what it took; what others report is taken here as well, as if it
 //! had been asked for here. So nobody waits for anybody, and a limit holds for all, but for what the others let
 //! through in the second before they say so: a burst that reaches N processes at once may be N times the limit. What was
 //! too much is missing afterwards, so that over a longer time it is the limit again.
@@ -33,7 +33,7 @@ pub struct Taken {
     pub total: i64,
 }
 
-/// The takings of this process, and who is told of those of others.
+/// The takings of this process, and the limits to which those of others are added.
 #[derive(Default)]
 pub struct Takings {
     own: Mutex<HashMap<String, Own>>,
@@ -84,7 +84,7 @@ impl Takings {
     }
 
     /// What the others do not know yet. They do from now on, unless [`Takings::untell`] says otherwise.
-    pub fn tell(&self) -> Vec<Taken> {
+    pub fn new_ones(&self) -> Vec<Taken> {
         let mut own = self.own.lock();
         own.retain(|_, it| it.total > it.told || it.at.elapsed() < FORGOTTEN);
         let untold = own.iter_mut().filter(|(_, it)| it.total > it.told);
@@ -100,7 +100,7 @@ impl Takings {
         taken.collect()
     }
 
-    /// They were not told.
+    /// They are not reported yet.
     pub fn untell(&self, taken: &[Taken]) {
         let mut own = self.own.lock();
         for taken in taken {
@@ -111,7 +111,7 @@ impl Takings {
     }
 
     /// What others took, as often as they say it. What they took before this process began is theirs.
-    pub fn hear(&self, taken: Vec<Taken>, is_first: bool, now: DateTime<Utc>) {
+    pub fn add_others(&self, taken: Vec<Taken>, is_first: bool, now: DateTime<Utc>) {
         let mut news = Vec::new();
         let known_since = now.timestamp_millis() - FORGOTTEN.as_millis() as i64;
         {
@@ -183,20 +183,20 @@ mod tests {
         });
         let heard = || std::mem::take(&mut *taken.lock());
         first.took("key", "old", 9, at(1));
-        second.hear(from("a", first.tell()), true, at(9));
+        second.add_others(from("a", first.new_ones()), true, at(9));
         assert_eq!(heard(), [], "from before it began");
         first.took("key", "crm", 2, at(1));
         first.took("key", "crm", 1, at(2));
         first.took("chat", "7", 1, at(2));
-        let told = first.tell();
+        let told = first.new_ones();
         assert_eq!(told.len(), 2);
         // Its answer is lost, and it is told again, with more.
-        second.hear(from("a", told.clone()), false, at(9));
+        second.add_others(from("a", told.clone()), false, at(9));
         first.untell(&told);
         first.took("key", "crm", 4, at(3));
-        second.hear(from("a", first.tell()), false, at(9));
+        second.add_others(from("a", first.new_ones()), false, at(9));
         assert_eq!(heard(), [("crm".to_owned(), 3), ("crm".to_owned(), 4)]);
-        assert_eq!(first.tell(), []);
+        assert_eq!(first.new_ones(), []);
         // Who begins to count anew took all of it since.
         let anew = Taken {
             name: "key:crm".into(),
@@ -204,7 +204,7 @@ mod tests {
             since_ms: 50,
             total: 5,
         };
-        second.hear(vec![anew], false, at(9));
+        second.add_others(vec![anew], false, at(9));
         assert_eq!(heard(), [("crm".to_owned(), 5)]);
         // Of somebody who has counted for long and was not heard of lately, nothing is held against a key.
         let long_silent = Taken {
@@ -213,7 +213,7 @@ mod tests {
             since_ms: 50,
             total: 5_000_000,
         };
-        second.hear(vec![long_silent], false, at(3_600_000));
+        second.add_others(vec![long_silent], false, at(3_600_000));
         assert_eq!(heard(), []);
     }
 }

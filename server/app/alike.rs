@@ -64,15 +64,15 @@ pub(super) fn marks(
     Ok(move || {
         let mut marks = settings.clone();
         marks.extend([
-            mark(CATALOG, &told(&models.catalog())),
-            mark(PLANS, &told_plans(&controller.plans().library)),
+            mark(CATALOG, &as_text(&models.catalog())),
+            mark(PLANS, &plans_as_text(&controller.plans().library)),
         ]);
         marks
     })
 }
 
 /// All that a catalog says; where its files lie is each process's own.
-fn told(catalog: &Catalog) -> String {
+fn as_text(catalog: &Catalog) -> String {
     let Catalog {
         providers,
         models,
@@ -84,7 +84,7 @@ fn told(catalog: &Catalog) -> String {
     format!("{providers:?} {models:?} {tasks:?} {unrouted:?} {privacy:?}")
 }
 
-fn told_plans(library: &Library) -> String {
+fn plans_as_text(library: &Library) -> String {
     format!("{library:?}")
 }
 
@@ -101,9 +101,9 @@ mod tests {
             assert!(config.settings.iter().any(|it| it.name == name), "{name}");
         }
         let read = || crate::app::catalog::load(&config).expect("a catalog");
-        assert_eq!(told(&read()), told(&read()));
+        assert_eq!(as_text(&read()), as_text(&read()));
         let known = crate::app::catalog::known(&read());
         let plans = || Library::load(None, &known).expect("plans");
-        assert_eq!(told_plans(&plans()), told_plans(&plans()));
+        assert_eq!(plans_as_text(&plans()), plans_as_text(&plans()));
     }
 }

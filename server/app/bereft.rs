@@ -54,7 +54,7 @@ pub(super) async fn run(
             for status in &live {
                 for (loss, words) in losses(status, &models) {
                     if !told.contains_key(&loss) && pause(&controller, status, &words).await {
-                        let alert = tell(status, &words, &*outbox).await;
+                        let alert = alert(status, &words, &*outbox).await;
                         told.insert(loss, alert);
                         // The next one is based on another version.
                         break;
@@ -120,7 +120,7 @@ async fn pause(controller: &Controller, status: &Status, words: &str) -> bool {
     clippy::disallowed_methods,
     reason = "a model that vanishes is an edge"
 )]
-async fn tell(status: &Status, words: &str, outbox: &dyn Outbox) -> Option<String> {
+async fn alert(status: &Status, words: &str, outbox: &dyn Outbox) -> Option<String> {
     tracing::warn!(rollout = status.id, "the rollout is paused: {words}");
     let text = format!(
         "It is paused: {words}. Requests get the next model of their route, where the candidate's is gone that \
@@ -133,7 +133,7 @@ async fn tell(status: &Status, words: &str, outbox: &dyn Outbox) -> Option<Strin
         rollout_id: Some(status.id.clone()),
         ..alert
     };
-    catalog::tell(outbox, &alert).await.then_some(alert.id)
+    catalog::send(outbox, &alert).await.then_some(alert.id)
 }
 
 /// Forgets losses that are over, and says so where the rollout still waits.
@@ -166,6 +166,6 @@ async fn returned(
             rollout_id: Some(loss.rollout),
             ..alert
         };
-        catalog::tell(outbox, &alert).await;
+        catalog::send(outbox, &alert).await;
     }
 }

@@ -40,8 +40,8 @@ pub(super) fn texts(config: &Config, catalog: &Catalog) -> anyhow::Result<Keep> 
     Ok(Keep::of(tasks.iter().cloned()))
 }
 
-/// Hands an alert over; whether that succeeded. A failure is logged, with what people would have been told.
-pub(super) async fn tell(outbox: &dyn Outbox, alert: &Alert) -> bool {
+/// Stores an alert for sending; whether that succeeded. A failure is logged, with the words of the alert.
+pub(super) async fn send(outbox: &dyn Outbox, alert: &Alert) -> bool {
     let told = outbox.enqueue(alert).await;
     if let Err(error) = &told {
         let error = format!("{error:#}");

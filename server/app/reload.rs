@@ -122,7 +122,7 @@ impl Reload {
                 json!({"path": path, "models": models, "tasks": tasks, RESOLVES: resolves});
             let title = "The catalog is in use";
             let text = format!("`{path}` was refused before, and is in use now.");
-            self.tell(Severity::Info, title, text, details).await;
+            self.alert(Severity::Info, title, text, details).await;
         }
     }
 
@@ -132,7 +132,7 @@ impl Reload {
         tracing::error!(path, "the catalog in use stays: {faults}");
         let title = "A catalog was refused";
         let text = format!("`{path}` has changed and is not used; the one before stays. {faults}");
-        let told = self.tell(Severity::Warning, title, text, json!({"path": path}));
+        let told = self.alert(Severity::Warning, title, text, json!({"path": path}));
         refused.extend(told.await);
         let beyond = refused.len().saturating_sub(MOST_REFUSED);
         refused.drain(..beyond);
@@ -143,7 +143,7 @@ impl Reload {
         clippy::disallowed_methods,
         reason = "a file that changes is an edge: it has a clock"
     )]
-    async fn tell(
+    async fn alert(
         &self,
         severity: Severity,
         title: &str,
@@ -151,7 +151,7 @@ impl Reload {
         details: serde_json::Value,
     ) -> Option<String> {
         let alert = Alert::of_catalog(severity, title.to_owned(), text, details, clock::now());
-        catalog::tell(&*self.outbox, &alert)
+        catalog::send(&*self.outbox, &alert)
             .await
             .then_some(alert.id)
     }

@@ -1,5 +1,5 @@
-//! Asks providers for their lists of models, and tells people what differs from the catalog: at start, with
-//! each new catalog, and then about once a day. What was told before a restart is not told again.
+//! Asks providers for their lists of models, and alerts people to what differs from the catalog: at start, with
+//! each new catalog, and then about once a day. What was reported before a restart is not reported again.
 
 mod provider_alerts;
 
@@ -32,21 +32,21 @@ use crate::{
 const JITTER: u32 = 10;
 /// After a list that could not be read, and while a model is gone.
 const SOON: Duration = Duration::from_secs(300);
-/// Lists in a row that cannot be read, of which people are told.
+/// So many lists in a row that cannot be read are an alert.
 const FAILURES: u32 = 3;
 /// A list that is suddenly shorter than half of what it was, of at least so many, is believed when it has been so
 /// twice in a row.
 const LONG: usize = 10;
-/// An end this near is told as a warning.
+/// An end this near is a warning.
 const NEAR: TimeDelta = TimeDelta::days(7);
 
 /// Who asks.
 pub(super) struct ModelWatcher {
     pub(super) models: Arc<ModelRouter>,
     pub(super) outbox: Arc<dyn Outbox>,
-    /// What was told before.
+    /// What was reported before.
     pub(super) alerts: Arc<dyn AlertLog>,
-    /// Of several processes the one that leads tells people.
+    /// Of several processes the one that leads sends the alerts.
     pub(super) controller: Arc<Controller>,
     /// Between two rounds.
     pub(super) interval: Duration,
@@ -124,7 +124,7 @@ impl ModelWatcher {
                     is_settled = false;
                 }
             }
-            is_settled &= self.tell(told, &catalog, name, now).await;
+            is_settled &= self.alert(told, &catalog, name, now).await;
         }
         for model in self.models.watch().refusing() {
             // One that answers is back.
@@ -134,7 +134,7 @@ impl ModelWatcher {
     }
 
     /// Tells what is new, and what is over; whether no model is gone.
-    async fn tell(
+    async fn alert(
         &self,
         told: &mut ProviderAlerts,
         catalog: &Catalog,
@@ -265,7 +265,7 @@ impl ModelWatcher {
             return None;
         }
         let alert = Alert::of_catalog(severity, title, text, details, now);
-        catalog::tell(&*self.outbox, &alert)
+        catalog::send(&*self.outbox, &alert)
             .await
             .then_some(alert.id)
     }

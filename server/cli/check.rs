@@ -56,7 +56,7 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
             "correct these settings; nothing else was looked at",
         ),
     }
-    findings.tell(arguments.json, arguments.strict)
+    findings.print(arguments.json, arguments.strict)
 }
 
 async fn look(

@@ -54,7 +54,7 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<()> {
     let sandbox = app.areas.sandbox_url().unwrap_or_default().to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
-    say(&format!(
+    print(&format!(
         "A server at {url}, models simulated at {sandbox}."
     ))?;
 
@@ -84,7 +84,7 @@ async fn watch(
     let told = async {
         let interrupted = app::stop_signal()?;
         let told = tokio::select! {
-            told = tokio::time::timeout(PACE.duration, story.tell()) => {
+            told = tokio::time::timeout(PACE.duration, story.run()) => {
                 told.context("the demo took too long")?
             }
             () = interrupted => Err(anyhow::anyhow!("interrupted")),
@@ -96,12 +96,12 @@ async fn watch(
     let (told, tally) = tokio::join!(told, driven);
     told?;
     let failed = progress.lock().failed;
-    say(&format!(
+    print(&format!(
         "\nUsers sent {} messages meanwhile; {failed} were left without an answer.",
         tally.requests()
     ))?;
     ensure!(failed == 0, "{failed} messages of users were not answered");
-    say("All three rollouts went as they should.")
+    print("All three rollouts went as they should.")
 }
 
 /// Settings of the demo alone.
@@ -144,7 +144,7 @@ async fn tokens(config: &Config) -> anyhow::Result<(SecretString, Vec<SecretStri
 }
 
 /// One line for whoever watches.
-fn say(line: &str) -> anyhow::Result<()> {
+fn print(line: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{line}")?;
     Ok(())
 }

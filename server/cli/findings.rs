@@ -102,7 +102,7 @@ impl Findings {
     }
 
     /// Prints them, and fails where one of them does, or, `strict`, is to be looked at.
-    pub(super) fn tell(&self, json: bool, strict: bool) -> anyhow::Result<()> {
+    pub(super) fn print(&self, json: bool, strict: bool) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         let (failed, warned) = (
             self.count(CheckOutcome::Fail),

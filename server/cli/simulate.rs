@@ -132,8 +132,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             see(&plan, traffic)
         }
         Command::Pictures { folder, seed, runs } => {
-            let work =
-                tokio::task::spawn_blocking(move || told(|tell| pictures::draw(seed, runs, tell)));
+            let work = tokio::task::spawn_blocking(move || {
+                with_progress(|tell| pictures::draw(seed, runs, tell))
+            });
             for picture in work.await.context("the simulation failed")? {
                 let file = folder.join(picture.name).with_extension("svg");
                 std::fs::write(&file, picture.svg)
@@ -154,8 +155,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 only,
                 unseen,
             };
-            let work =
-                tokio::task::spawn_blocking(move || told(|tell| worlds::run(&options, tell)));
+            let work = tokio::task::spawn_blocking(move || {
+                with_progress(|tell| worlds::run(&options, tell))
+            });
             let report = work.await.context("the simulation failed")??;
             writeln!(std::io::stdout(), "{report}")?;
             if !report.passed() {
@@ -170,8 +172,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             write,
         } => {
             let options = Options { seed, full, only };
-            let work =
-                tokio::task::spawn_blocking(move || told(|tell| certify::certify(&options, tell)));
+            let work = tokio::task::spawn_blocking(move || {
+                with_progress(|tell| certify::certify(&options, tell))
+            });
             let report = work.await.context("the simulation failed")?;
             if let Some(file) = write {
                 keep(&file, &report, full)?;
@@ -220,7 +223,7 @@ fn see(plan: &str, traffic: ExpectedTraffic) -> anyhow::Result<()> {
 
 /// Simulates, and tells on standard error how far it is: on a terminal in one line that changes,
 /// elsewhere in a new line every [`NEWS`].
-fn told<T>(simulate: impl FnOnce(&(dyn Fn(Progress) + Sync)) -> T) -> T {
+fn with_progress<T>(simulate: impl FnOnce(&(dyn Fn(Progress) + Sync)) -> T) -> T {
     let started = Instant::now();
     let shown = AtomicUsize::new(0);
     let is_terminal = std::io::stderr().is_terminal();

@@ -83,7 +83,7 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
             alerts(&client, &mut findings).await;
         }
     }
-    let told = findings.tell(arguments.json, arguments.strict);
+    let told = findings.print(arguments.json, arguments.strict);
     if was_interrupted && !is_tidy {
         bail!(
             "interrupted; nothing stays moved, but a conversation `modelramp smoke` is left, which a run after ten \

@@ -86,7 +86,7 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
     let note = beside(&arguments.output, ".watching");
     let id = match read(&note)? {
         Some(watched) => {
-            say(&format!("going on with rollout {}", watched.rollout))?;
+            print(&format!("going on with rollout {}", watched.rollout))?;
             watched.rollout
         }
         None => {
@@ -147,7 +147,7 @@ async fn begin(client: &Client, arguments: &Arguments) -> anyhow::Result<String>
     let live = client.call(&ROLLOUT_LIST, &ListRollouts::default()).await?;
     // It may have been started by a run that was killed before it could note it down.
     if let Some(live) = live.into_iter().find(|it| it.plan == name) {
-        say(&format!(
+        print(&format!(
             "rollout {} of plan `{name}` is under way; it is watched",
             live.id
         ))?;
@@ -160,12 +160,12 @@ async fn begin(client: &Client, arguments: &Arguments) -> anyhow::Result<String>
         take_back: false,
     };
     let started = client.call(&ROLLOUT_START, &start).await?;
-    say(&format!(
+    print(&format!(
         "rollout {} of plan `{name}` has begun",
         started.state.id
     ))?;
     for moves in &started.moves {
-        say(moves)?;
+        print(moves)?;
     }
     Ok(started.state.id)
 }
@@ -186,7 +186,7 @@ async fn watch(client: &Client, id: &str, duration: Duration) -> anyhow::Result<
                 let state = &details.state;
                 if version.replace(state.version) != Some(state.version) {
                     let (name, share, reason) = (state.state.name(), state.share, &state.reason);
-                    say(&format!("{}  {name} at {share} %: {reason}", moment(now)))?;
+                    print(&format!("{}  {name} at {share} %: {reason}", moment(now)))?;
                 }
                 let ends = state.started_at + duration;
                 if !state.live || now >= ends {
@@ -201,7 +201,7 @@ async fn watch(client: &Client, id: &str, duration: Duration) -> anyhow::Result<
             ) => {
                 let since = *away_since.get_or_insert(now);
                 if since == now {
-                    say(&format!("{}  {error}; it is tried again", moment(now)))?;
+                    print(&format!("{}  {error}; it is tried again", moment(now)))?;
                 }
                 if (now - since).to_std().unwrap_or_default() > PATIENCE.max(duration) {
                     return Err(error).context("given up; the same command goes on");
@@ -246,6 +246,6 @@ fn write(file: &Path, text: &str) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write `{}`", file.display()))
 }
 
-fn say(line: &str) -> anyhow::Result<()> {
+fn print(line: &str) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stderr(), "{line}")?)
 }

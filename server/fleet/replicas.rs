@@ -1,11 +1,11 @@
 //! Who is in the fleet: each process says every two seconds that it lives, and what it has in force.
 //!
-//! A process that says nothing for 15 s is gone, as far as the others can tell: it was killed, is frozen, or has no way to
-//! the database. After a day nobody speaks of it any more. The same word and its answer tell the process how far its clock
-//! is from the database's ([`clock`]).
+//! A process that says nothing for 15 s is gone, as far as the others can see: it was killed, is frozen, or has no way
+//! to the database. After a day it is listed no more. By the same report and its answer the process knows how far its
+//! clock is from the database's ([`clock`]).
 //!
-//! It also says, by marks that tell nothing else, what all have to have in common ([`alike`]). A process that begins beside one that
-//! gives users other sides does not serve; of anything else that differs it says what.
+//! It also says, by marks that show nothing else, what all have to have in common ([`alike`]). A process that begins
+//! beside one that gives users other sides does not serve; of anything else that differs it says what.
 
 use std::{
     future::Future,
@@ -56,7 +56,7 @@ pub trait ReplicaStore: Send + Sync {
     /// The time, in milliseconds since 1970; `None` where no other process can be on the database.
     async fn clock_ms(&self) -> anyhow::Result<Option<i64>>;
     /// Says that a process lives. Returns the time.
-    async fn say(&self, who: &Introduced, report: &ReplicaReport) -> anyhow::Result<i64>;
+    async fn report(&self, who: &Introduced, report: &ReplicaReport) -> anyhow::Result<i64>;
     /// Says so the first time, where `may_join` agrees with who is there, this process not among them. Of several that
     /// join at once each sees those before it.
     async fn join(
@@ -194,7 +194,7 @@ impl Replicas {
         loop {
             // A connection that died in silence would keep it waiting for ever.
             let said = timeout(PATIENCE, async {
-                self.say().await?;
+                self.send_report().await?;
                 words = words.wrapping_add(1);
                 match words.is_multiple_of(WORDS_PER_LOOK) {
                     true => self.compare().await,
@@ -235,11 +235,11 @@ impl Replicas {
         }
     }
 
-    async fn say(&self) -> anyhow::Result<()> {
+    async fn send_report(&self) -> anyhow::Result<()> {
         let (who, report) = (self.who(), self.report());
         self.said.lock().clone_from(&report.in_force);
         let (before_ms, begun) = (clock::machine().timestamp_millis(), Instant::now());
-        let told_ms = self.store.say(&who, &report).await?;
+        let told_ms = self.store.report(&who, &report).await?;
         let ahead_ms = {
             let mut ahead = self.ahead.lock();
             ahead.ahead_ms = (ahead.questions).note(before_ms, begun.elapsed(), told_ms);

@@ -1,4 +1,4 @@
-//! Tells the other processes what this one took of limits, and hears of them what they took.
+//! Reports what this process took of limits to the others, and counts here what they took.
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
@@ -43,12 +43,12 @@ pub async fn run(
             () = &mut stopping => return,
             () = sleep(INTERVAL) => {}
         }
-        let taken = takings.tell();
+        let taken = takings.new_ones();
         match store.exchange(&holder, &taken, since_ms).await {
             Ok((others, now_ms)) => {
                 #[expect(clippy::disallowed_methods, reason = "what others took is taken now")]
                 let now = clock::now();
-                takings.hear(others, since_ms.is_none(), now);
+                takings.add_others(others, since_ms.is_none(), now);
                 since_ms = Some(now_ms);
                 if outage.ends() {
                     tracing::info!("limits hold for all servers together again");

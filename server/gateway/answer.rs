@@ -13,7 +13,7 @@ use super::{
     bill::{self, Bill},
     cache::{self, CachePlace, CacheableRequest, KeptAnswer},
     endpoint::RequestLogLine,
-    headers::{ATTEMPTS, QUEUED, tell},
+    headers::{ATTEMPTS, QUEUED, add_attempts},
     refusal::Refusal,
 };
 use crate::{
@@ -102,7 +102,7 @@ pub(super) async fn of<W: AnswerWriter>(
     };
     let refuse = |error| Refusal::of_route(&error, &trail.attempts()).on(route);
     let mut told = HeaderMap::new();
-    bill.tell(&mut told);
+    bill.add_headers(&mut told);
     let (body, attempts) = if asked.streams {
         // Boxed, as it is large, and would be copied with each future around it.
         let answer = Box::pin(gateway.models.stream(route, call)).await;
@@ -111,7 +111,7 @@ pub(super) async fn of<W: AnswerWriter>(
         let keeping = kept_at.filter(|_| answer.position == 0).map(|place| {
             let mut headers = HeaderMap::new();
             tell_media_type(&mut headers, true);
-            tell(&mut headers, &attempts, route);
+            add_attempts(&mut headers, &attempts, route);
             Keeping::new(place, headers)
         });
         let under_way = UnderWay {
@@ -136,7 +136,7 @@ pub(super) async fn of<W: AnswerWriter>(
         if let Some(place) = kept_at {
             let mut headers = HeaderMap::new();
             tell_media_type(&mut headers, false);
-            tell(&mut headers, &attempts, route);
+            add_attempts(&mut headers, &attempts, route);
             let body = body.clone();
             place.keep(KeptAnswer { headers, body });
         }
@@ -146,7 +146,7 @@ pub(super) async fn of<W: AnswerWriter>(
     *response.headers_mut() = told;
     let headers = response.headers_mut();
     tell_media_type(headers, asked.streams);
-    tell(headers, &attempts, route);
+    add_attempts(headers, &attempts, route);
     Ok(response)
 }
 

@@ -224,12 +224,12 @@ impl Bill {
     }
 
     /// Says in headers what is left of the rate, and how long the answer may be where the budget limits it.
-    pub(super) fn tell(&self, headers: &mut HeaderMap) {
+    pub(super) fn add_headers(&self, headers: &mut HeaderMap) {
         let Some(it) = &self.of_key else {
             return;
         };
         if let Some(left) = &it.rate {
-            tell_rate(headers, left);
+            add_rate_headers(headers, left);
         }
         if let Some(limit) = it.limit {
             headers.insert(MAX_TOKENS, HeaderValue::from(limit));
@@ -255,7 +255,7 @@ pub(super) fn count_alone(
     if let Some(key) = admitted.call.program()
         && let Some(left) = rate_of(gateway, key, admitted.context.received_at)?
     {
-        tell_rate(headers, &left);
+        add_rate_headers(headers, &left);
     }
     Ok(())
 }
@@ -270,7 +270,7 @@ fn rate_of(
 }
 
 /// Says in headers what is left of a rate.
-pub(super) fn tell_rate(headers: &mut HeaderMap, left: &RateLeft) {
+pub(super) fn add_rate_headers(headers: &mut HeaderMap, left: &RateLeft) {
     let name = |name| HeaderName::from_static(name);
     headers.insert(name("x-ratelimit-limit-requests"), left.limit.into());
     headers.insert(

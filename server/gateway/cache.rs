@@ -144,7 +144,7 @@ impl Cache {
             purges,
             ..State::default()
         };
-        self.tell(&state);
+        self.set_gauge(&state);
     }
 
     /// What a request is to it, where answers are kept at all.
@@ -184,7 +184,7 @@ impl Cache {
         }
     }
 
-    fn tell(&self, state: &State) {
+    fn set_gauge(&self, state: &State) {
         metrics::gauge!("gateway_cache_bytes").set(state.bytes as f64);
     }
 }
@@ -232,7 +232,7 @@ impl CachePlace {
         state.bytes += bytes;
         state.order.push_back((self.key, at));
         state.entries.insert(self.key, Entry { at, answer });
-        cache.tell(&state);
+        cache.set_gauge(&state);
     }
 
     /// The longest body that is kept.

@@ -62,8 +62,8 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     drop(held);
     let json = mended(&raw, wanted).unwrap_or(raw);
     let mut response = answer::json(json);
-    headers::tell(response.headers_mut(), &trail.attempts(), &route);
-    bill.tell(response.headers_mut());
+    headers::add_attempts(response.headers_mut(), &trail.attempts(), &route);
+    bill.add_headers(response.headers_mut());
     Ok(response)
 }
 

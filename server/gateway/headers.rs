@@ -23,7 +23,7 @@ pub(super) fn dropped(response: &mut Response, names: &[String]) {
 }
 
 /// Says in headers what became of the attempts.
-pub(super) fn tell(headers: &mut HeaderMap, attempts: &[Tried], route: &Route) {
+pub(super) fn add_attempts(headers: &mut HeaderMap, attempts: &[Tried], route: &Route) {
     let mut set = |name, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);

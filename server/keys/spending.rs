@@ -229,7 +229,7 @@ impl Spending {
                 () = &mut stop => true,
                 () = tokio::time::sleep(INTERVAL) => false,
             };
-            self.tell(if is_stopping { Duration::ZERO } else { IDLE })
+            self.write(if is_stopping { Duration::ZERO } else { IDLE })
                 .await;
             if is_stopping {
                 return;
@@ -237,9 +237,9 @@ impl Spending {
         }
     }
 
-    /// Tells the database what was spent, and gives back what keys were granted that were not used for
+    /// Writes to the database what was spent, and gives back what keys were granted that were not used for
     /// `idle`.
-    pub async fn tell(&self, idle: Duration) {
+    pub async fn write(&self, idle: Duration) {
         let now = Instant::now();
         // What was spent is counted, whatever the budget is.
         let unlimited = KeyLimits::default().budget();
@@ -247,7 +247,7 @@ impl Spending {
         for account in accounts {
             let turn = account.granting.clone().try_lock_owned().ok();
             if turn.is_none() && !idle.is_zero() {
-                // The database is asked about this key now; it is told the next time.
+                // The database is asked about this key now; what was spent is written the next time.
                 continue;
             }
             let untold = {

@@ -106,7 +106,7 @@ impl LiveFlags {
         inner.adopt(found, &missed);
         self.publish(&inner);
         for change in news {
-            self.tell(&inner, change);
+            self.announce(&inner, change);
         }
         Ok(())
     }
@@ -140,7 +140,7 @@ impl LiveFlags {
         let was_owed = inner.owes(&change.id);
         inner.adopt(flag, std::slice::from_ref(&change));
         self.publish(&inner);
-        self.tell(&inner, (!was_owed).then_some(change));
+        self.announce(&inner, (!was_owed).then_some(change));
         Ok(())
     }
 

@@ -381,7 +381,7 @@ impl Drop for Attempt {
             self.close(Outcome::Cancelled);
         }
         if let Some(event) = self.event.take() {
-            self.telemetry.tell(&EndedAttempt {
+            self.telemetry.record(&EndedAttempt {
                 operation: self.operation,
                 provider: &self.model.provider,
                 model: &self.model.id,

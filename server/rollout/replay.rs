@@ -3,7 +3,7 @@
 //! Events and the changes of share and stage are all that evidence is made of. Each line of
 //! the history says which event was the last before it, so the same can be done again in the same
 //! order: the verdict of every decision and the whole state must come out as they were stored. What is
-//! missing or damaged in the history is told, and is never the same verdict.
+//! missing or damaged in the history is reported, and is never the same verdict.
 
 use anyhow::Context as _;
 use schemars::JsonSchema;
@@ -84,7 +84,7 @@ pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option
     replay_watched(store, id, &mut |_| {}).await
 }
 
-/// The same, and tells what is known before each event and each decision.
+/// The same, and reports what is known before each event and each decision.
 pub(super) async fn replay_watched(
     store: &dyn RolloutStore,
     id: &str,
@@ -124,7 +124,7 @@ pub(super) async fn replay_watched(
                 break 'log;
             }
             again.reach(event.seq - 1);
-            again.tell(LogStep::Event(event));
+            again.report(LogStep::Event(event));
             again.ledger.fold(event, again.share);
             cursor = event.seq;
         }
@@ -133,7 +133,7 @@ pub(super) async fn replay_watched(
         }
     }
     again.reach(i64::MAX);
-    again.tell(LogStep::End);
+    again.report(LogStep::End);
     again.ledger.watch_as(&expected);
     // Both as this release writes them: an earlier one left out what it did not know.
     let same_state = to_value(&again.ledger)? == to_value(&expected)?;
@@ -175,7 +175,7 @@ struct Again<'a> {
 }
 
 impl Again<'_> {
-    fn tell(&mut self, next: LogStep<'_>) {
+    fn report(&mut self, next: LogStep<'_>) {
         (self.watch)(Passing {
             ledger: &self.ledger,
             plan: &self.plan,
@@ -195,7 +195,7 @@ impl Again<'_> {
     }
 
     fn decide(&mut self, row: &AuditRow) {
-        self.tell(LogStep::Decision(row));
+        self.report(LogStep::Decision(row));
         let same_verdict = row.record.as_ref().is_ok_and(|record| {
             if record
                 .verdict

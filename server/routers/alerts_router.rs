@@ -1,4 +1,4 @@
-//! `alerts.*`: whether somebody was told, and by which channel.
+//! `alerts.*`: whether alerts were delivered, and by which channel.
 
 use std::sync::Arc;
 
@@ -151,7 +151,7 @@ async fn list(state: State, context: Context, input: ListAlerts) -> Result<Alert
     let role = context.user()?.role;
     let before = input.cursor.as_deref().map(place).transpose()?;
     let limit = input.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
-    let told = state.log.told(input.severity, before.as_ref(), limit + 1);
+    let told = state.log.sent(input.severity, before.as_ref(), limit + 1);
     let mut told = told.await.map_err(RpcError::internal)?;
     let has_more = told.len() > limit as usize;
     told.truncate(limit as usize);

@@ -224,7 +224,7 @@ async fn create(state: State, context: Context, input: Create) -> Result<Created
         return Err(RpcError::new(ErrorCode::Conflict, text));
     }
     let unpriced = unpriced(&state, key.models.as_deref(), &key.limits);
-    let Made { name, key } = told(name, &secret);
+    let Made { name, key } = made(name, &secret);
     Ok(Created {
         name,
         key,
@@ -247,7 +247,7 @@ async fn rotate(state: State, context: Context, input: Rotate) -> Result<Made, R
         .keys
         .replace_key(&name, &secret, overlap, &actor, context.received_at);
     found(&name, replaced.await)?;
-    Ok(told(name, &secret))
+    Ok(made(name, &secret))
 }
 
 async fn revoke(state: State, context: Context, input: Named) -> Result<(), RpcError> {
@@ -278,7 +278,7 @@ fn found(name: &str, changed: anyhow::Result<bool>) -> Result<(), RpcError> {
     }
 }
 
-fn told(name: String, secret: &Secret) -> Made {
+fn made(name: String, secret: &Secret) -> Made {
     let key = secret.whole.expose_secret().to_owned();
     Made { name, key }
 }

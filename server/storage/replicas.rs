@@ -50,8 +50,8 @@ impl ReplicaStore for Storage {
         Ok(Some(now_ms))
     }
 
-    async fn say(&self, who: &Introduced, report: &ReplicaReport) -> anyhow::Result<i64> {
-        say(&mut *self.shared()?.acquire().await?, who, report).await
+    async fn report(&self, who: &Introduced, report: &ReplicaReport) -> anyhow::Result<i64> {
+        write_report(&mut *self.shared()?.acquire().await?, who, report).await
     }
 
     async fn join(
@@ -71,7 +71,7 @@ impl ReplicaStore for Storage {
             .await
             .context("cannot wait for others that join")?;
         may_join(&roll(&mut transaction).await?)?;
-        say(&mut transaction, who, report).await?;
+        write_report(&mut transaction, who, report).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -89,7 +89,7 @@ impl ReplicaStore for Storage {
     }
 }
 
-async fn say(
+async fn write_report(
     connection: &mut PgConnection,
     who: &Introduced,
     report: &ReplicaReport,

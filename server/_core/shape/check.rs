@@ -9,9 +9,9 @@ use super::{
     issue::{InputPath, Issue, MAX_SAFE_INTEGER, is_email},
 };
 
-/// Faults of one input that are told.
+/// Faults of one input that are reported, at most.
 pub(super) const MAX_TOLD: usize = 100;
-/// Bytes of the faults that are told; the one that goes beyond is the last.
+/// Bytes of the faults that are reported; the one that goes beyond is the last.
 const MAX_TOLD_BYTES: usize = 64 * 1024;
 
 impl Shape {
@@ -22,7 +22,8 @@ impl Shape {
         if value.is_none() && self.takes_undefined() {
             return Vec::new();
         }
-        self.faults(value, &InputPath::Root).told(&InputPath::Root)
+        self.faults(value, &InputPath::Root)
+            .into_issues(&InputPath::Root)
     }
 
     /// Whether `value` has no fault.
@@ -192,14 +193,14 @@ trait Sink {
     fn add_union(&mut self, branches: &[Shape], value: Option<&Value>, path: &InputPath<'_>);
 }
 
-/// The faults that are told, and how many more there are.
+/// The faults that are reported, and how many more there are.
 ///
-/// An input can hold a fault in every second byte, and each is told in a hundred or more. So the
+/// An input can hold a fault in every second byte, and each is described in a hundred or more. So the
 /// list has an end, and what lies behind it is only counted.
 #[derive(Default)]
 struct Faults {
     issues: Vec<Issue>,
-    /// Bytes of what is told.
+    /// Bytes of the faults that are reported.
     size: usize,
     more: usize,
 }
@@ -209,7 +210,7 @@ impl Faults {
         self.issues.len() >= MAX_TOLD || self.size >= MAX_TOLD_BYTES
     }
 
-    fn told(mut self, path: &InputPath<'_>) -> Vec<Issue> {
+    fn into_issues(mut self, path: &InputPath<'_>) -> Vec<Issue> {
         if self.more > 0 {
             // Its place is the last one's.
             if self.issues.len() >= MAX_TOLD {
@@ -338,7 +339,7 @@ impl Length {
     }
 }
 
-/// What no branch would take. As in zod, a branch that can be told to be the one meant speaks for
+/// What no branch would take. As in zod, a branch that is seen to be the one meant speaks for
 /// itself: the only one beside `null`, the one with the value's tag, or the only one whose type fits.
 fn union_faults(
     branches: &[Shape],
@@ -391,7 +392,7 @@ fn union_faults(
     sink.add(|| {
         let errors: Vec<Vec<Issue>> = errors
             .into_iter()
-            .map(|faults| faults.told(&InputPath::Root))
+            .map(|faults| faults.into_issues(&InputPath::Root))
             .collect();
         Issue::no_branch(path, &errors)
     });

@@ -1,4 +1,4 @@
-//! What people were told of a provider's models, also before a restart: the alerts have it.
+//! What was reported of a provider's models, also before a restart: it is read from the alerts.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -13,7 +13,7 @@ use crate::{
     model_router::watch::ModelFinding,
 };
 
-/// In the details of an alert: what it tells of which model.
+/// In the details of an alert: which model it is about, and what it reports.
 pub(super) const FINDINGS: &str = "findings";
 /// In the details of an alert: that a list cannot be read.
 pub(super) const UNREADABLE: &str = "unreadable";
@@ -21,10 +21,10 @@ pub(super) const UNREADABLE: &str = "unreadable";
 const PAGE: u32 = 200;
 const PAGES: usize = 10;
 
-/// What was told of a provider. As much as its models in the catalog give cause for.
+/// What was reported of a provider: as much as its models in the catalog give cause for.
 #[derive(Default)]
 pub(super) struct ProviderAlerts {
-    /// With the alert that told it, where that could be stored.
+    /// With the alert that reported it, where that could be stored.
     pub(super) findings: HashMap<(Arc<str>, ModelFinding), Option<String>>,
     /// Models that it listed.
     length: usize,
@@ -60,12 +60,12 @@ fn finding(words: &str) -> Option<(Arc<str>, ModelFinding)> {
     Some((model.into(), finding))
 }
 
-/// What alerts that are not over told of each provider. Where they cannot be read, people are told again.
+/// What alerts that are not over reported of each provider. Where they cannot be read, it is reported again.
 pub(super) async fn before(alerts: &dyn AlertLog) -> HashMap<String, ProviderAlerts> {
     let mut all = Vec::new();
     let mut place: Option<AlertPlace> = None;
     for _ in 0..PAGES {
-        let page = match alerts.told(None, place.as_ref(), PAGE).await {
+        let page = match alerts.sent(None, place.as_ref(), PAGE).await {
             Ok(page) => page,
             Err(error) => {
                 let error = format!("{error:#}");

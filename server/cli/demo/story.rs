@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-use super::say;
+use super::print;
 use crate::{
     _core::{http_client, units::counted},
     cli::{client::Client, drive::traffic::DriveProgress, table::moment},
@@ -62,9 +62,9 @@ impl<'a> Story<'a> {
     }
 
     /// All rollouts.
-    pub(super) async fn tell(&self) -> anyhow::Result<()> {
-        say("200 users chat with the model `trusty`, 40 messages a second.\n")?;
-        say("1. A better model, `swift`, is rolled out: 10 %, 50 %, then everybody.")?;
+    pub(super) async fn run(&self) -> anyhow::Result<()> {
+        print("200 users chat with the model `trusty`, 40 messages a second.\n")?;
+        print("1. A better model, `swift`, is rolled out: 10 %, 50 %, then everybody.")?;
         let id = self
             .start("trusty", "swift", "swift answers sooner and as well")
             .await?;
@@ -76,7 +76,7 @@ impl<'a> Story<'a> {
             end.reason
         );
 
-        say(
+        print(
             "\n2. Another model, `shiny`, replaces `swift` in the same way. At first it does well.",
         )?;
         let id = self
@@ -116,7 +116,7 @@ impl<'a> Story<'a> {
         ))?;
         self.history(&id).await?;
 
-        say(
+        print(
             "\n3. A third model, `glib`, answers sooner than both and never fails. But it answers in German, \
              and the catalog says that this task's answers are in English.",
         )?;
@@ -243,9 +243,9 @@ impl<'a> Story<'a> {
     async fn history(&self, id: &str) -> anyhow::Result<()> {
         let which = WhichPast::of(id.to_owned());
         let entries = self.client.call(&ROLLOUT_HISTORY, &which).await?;
-        say("\nIts history, as `modelramp rollout history` shows it:")?;
+        print("\nIts history, as `modelramp rollout history` shows it:")?;
         for entry in &entries {
-            say(&format!(
+            print(&format!(
                 "  {} {} by {}: {}",
                 moment(entry.at),
                 entry.action,
@@ -263,7 +263,7 @@ impl<'a> Story<'a> {
     }
 
     fn narrate(&self, line: &str) -> anyhow::Result<()> {
-        say(&format!(
+        print(&format!(
             "  {:>5.1} s  {line}",
             self.began.elapsed().as_secs_f64()
         ))

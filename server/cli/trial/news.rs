@@ -36,7 +36,7 @@ pub(super) struct TrialNews<'a> {
 }
 
 impl TrialNews<'_> {
-    pub(super) async fn tell(
+    pub(super) async fn print(
         &self,
         client: &Client,
         result: TrialResult,

@@ -128,10 +128,10 @@ impl Refusal {
         }
         dialect.name_call(headers, request_id);
         if let Some(KeyLimit::Rate(left)) = self.limit.as_deref() {
-            bill::tell_rate(headers, left);
+            bill::add_rate_headers(headers, left);
         }
         if let Some(route) = &self.route {
-            headers::tell(headers, &self.attempts, route);
+            headers::add_attempts(headers, &self.attempts, route);
         }
         response
     }

@@ -118,7 +118,7 @@ async fn a_call_is_not_refused_what_is_being_given_back() {
     for need in [9_900, 10] {
         assert!(spending.reserve(&key, tokens(need), now).await.is_ok());
     }
-    spending.tell(IDLE).await;
+    spending.write(IDLE).await;
     let calls = async {
         let mut call = pin!(spending.reserve(&key, tokens(5_000), now));
         let early = timeout(Duration::from_millis(10), call.as_mut()).await;
@@ -126,6 +126,6 @@ async fn a_call_is_not_refused_what_is_being_given_back() {
         store.goes_on.notify_one();
         call.await.map(drop)
     };
-    let ((), called) = tokio::join!(spending.tell(IDLE), calls);
+    let ((), called) = tokio::join!(spending.write(IDLE), calls);
     assert!(called.is_ok(), "{called:?}");
 }

@@ -64,7 +64,7 @@ impl Controller {
             self.lift_guard(&mut inner);
         }
         drop(inner);
-        self.tell(changes);
+        self.send_changes(changes);
         Ok(())
     }
 
@@ -83,7 +83,7 @@ impl Controller {
     }
 
     /// Tells whoever listens what other processes did.
-    pub(super) fn tell(&self, changes: Vec<Change>) {
+    pub(super) fn send_changes(&self, changes: Vec<Change>) {
         for change in changes {
             // Nobody needs to listen.
             let _ = self.changes.send(Arc::new(change));

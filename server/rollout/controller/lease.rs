@@ -96,7 +96,7 @@ impl Controller {
             inner.merge(stored, own, is_new, &self.log, now, &self.world);
             self.publish(&inner);
             drop(inner);
-            self.tell(changes);
+            self.send_changes(changes);
             writer.in_doubt = false;
             writer.mark = Some(mark);
         }

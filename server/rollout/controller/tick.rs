@@ -66,7 +66,7 @@ impl Controller {
         let now = self.world.now();
         let mut inner = self.inner.lock();
         if inner.is_numbering || inner.followed.is_some() {
-            self.tell_late(&inner, now);
+            self.report_late(&inner, now);
         }
         if !inner.is_numbering {
             self.guard(&mut inner, now);
@@ -88,16 +88,16 @@ impl Controller {
     }
 
     /// Records requests that are still open although they are slow already.
-    fn tell_late(&self, inner: &Memory, now: Moment) {
+    fn report_late(&self, inner: &Memory, now: Moment) {
         for rollout in inner.rollouts.iter().filter(|rollout| rollout.is_live()) {
             if let Some(limit_ms) = rollout.ledger.late_after_ms() {
                 let (id, at_ms) = (&rollout.status.id, now.wall.timestamp_millis());
-                self.log.tell_late(id, limit_ms, at_ms, Instant::now());
+                self.log.report_late(id, limit_ms, at_ms, Instant::now());
             }
         }
     }
 
-    /// Publishes a change that is in force in memory, checks what is served, and tells whoever listens.
+    /// Publishes a change that is in force in memory, checks what is served, and sends it to whoever listens.
     pub(super) fn announce(&self, inner: &mut Memory, id: &str, action: Action, now: Moment) {
         self.publish(inner);
         let Some(rollout) = inner.get_mut(id) else {

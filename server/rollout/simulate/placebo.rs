@@ -143,7 +143,7 @@ pub fn run(
     let seen = on_threads(threads, &numbers, made, &|Progress { done, .. }| {
         progress(u32::try_from(done).unwrap_or(u32::MAX));
     });
-    told(plan, log, &seen)
+    summed_up(plan, log, &seen)
 }
 
 /// Where stages begin, in milliseconds since the rollout does, and where the last one ends.
@@ -263,7 +263,7 @@ fn by(verdict: &Verdict) -> String {
     }
 }
 
-fn told(plan: &Plan, log: &ControlLog, seen: &[Seen]) -> Placebo {
+fn summed_up(plan: &Plan, log: &ControlLog, seen: &[Seen]) -> Placebo {
     const HOUR_MS: f64 = 3_600_000.0;
     let span_ms = match (log.observations.first(), log.observations.last()) {
         (Some(first), Some(last)) => last.at_ms - first.at_ms,

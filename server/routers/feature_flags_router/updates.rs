@@ -1,11 +1,11 @@
 //! `featureFlags.onChange`: what is in force at once, then every change.
 //!
-//! An event's id is the version that it tells. A client that comes back with it is told the changes
+//! An event's id is the version that it shows. A client that comes back with it is sent the changes
 //! after that version, read from the history; where the history cannot be read, and where a listener
-//! fell too far behind, the state alone is told. So a kill is told also while the database is away.
+//! fell too far behind, the state alone is sent. So a kill is sent also while the database is away.
 //!
-//! Another process may have told the last one, and this one may be behind it. It catches up first, and
-//! tells nothing again that the client has seen. Where the state alone is told, its id is the client's own:
+//! Another process may have sent the last one, and this one may be behind it. It catches up first, and
+//! sends nothing again that the client has seen. Where the state alone is sent, its id is the client's own:
 //! the line of a change that is in the state may still come.
 
 use std::collections::HashSet;
@@ -27,16 +27,16 @@ pub(super) struct FlagsUpdate {
     /// What is in force when the event is sent.
     state: FlagsState,
     /// What changed. Null in the first event of a connection that resumes nothing, and where a change
-    /// that was told before has been stored.
+    /// that was sent before has been stored.
     change: Option<FlagsChange>,
 }
 
 impl FlagsUpdate {
     fn state(state: FlagsState) -> Tracked<Self> {
-        Self::told(state.version(), state, None)
+        Self::tracked(state.version(), state, None)
     }
 
-    fn told(version: i64, state: FlagsState, change: Option<FlagsChange>) -> Tracked<Self> {
+    fn tracked(version: i64, state: FlagsState, change: Option<FlagsChange>) -> Tracked<Self> {
         Tracked {
             id: version.to_string(),
             data: Self { state, change },
@@ -74,9 +74,9 @@ pub(super) async fn follow(
                 let version = change.version;
                 let line = FlagsChange::new(&change, state.live.is_stored(&change.id));
                 told.insert(change.id);
-                yield Ok(FlagsUpdate::told(version, state.now(), Some(line)));
+                yield Ok(FlagsUpdate::tracked(version, state.now(), Some(line)));
             },
-            _ if told_before > NOTHING => yield Ok(FlagsUpdate::told(told_before, state.now(), None)),
+            _ if told_before > NOTHING => yield Ok(FlagsUpdate::tracked(told_before, state.now(), None)),
             _ => yield Ok(FlagsUpdate::state(state.now())),
         }
         loop {
@@ -92,7 +92,7 @@ pub(super) async fn follow(
                         let line = change.as_ref();
                         let line = line.map(|it| FlagsChange::new(it, news.state.is_stored));
                         let now = FlagsState::new(&state, &news.state);
-                        yield Ok(FlagsUpdate::told(version, now, line));
+                        yield Ok(FlagsUpdate::tracked(version, now, line));
                     }
                 },
                 Err(RecvError::Lagged(_)) => {

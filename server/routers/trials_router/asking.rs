@@ -126,7 +126,7 @@ pub(super) async fn ask(
         trail: trail.clone(),
     };
     let answered = state.models.complete(&route, call).await;
-    let mut asked = told(&catalog, &answered, &trail, inspection);
+    let mut asked = as_asked(&catalog, &answered, &trail, inspection);
     asked.requests = trail.sent();
     if let (Some(answer), Ok(answered)) = (&mut asked.answer, &answered)
         && answer.fault.is_none()
@@ -161,9 +161,9 @@ fn checks(task: &Task, input: &AskModel) -> Result<Checks, RpcError> {
     Ok(Checks { schema, language })
 }
 
-/// What a call tells of its model: by the first attempt that one of our account's keys was let make, whatever became
+/// What a call shows of its model: by the first attempt that one of our account's keys was let make, whatever became
 /// of those after it.
-fn told(
+fn as_asked(
     catalog: &Catalog,
     answered: &Result<Answer, RouteError>,
     trail: &Trail,

@@ -184,7 +184,7 @@ impl Desk {
             .issuer
             .entrance(&attempt)
             .await
-            .map_err(|failure| told(&failure))?;
+            .map_err(|failure| as_refused(&failure))?;
         // It has to come along from the sign-in service's site.
         let options = CookieOptions {
             same_site: SameSite::Lax,
@@ -238,7 +238,7 @@ impl Desk {
             .issuer
             .person(&code, &attempt, now)
             .await
-            .map_err(|failure| told(&failure))?;
+            .map_err(|failure| as_refused(&failure))?;
         let user = oidc.people.admit(&person, now).await;
         let user = user.map_err(|error| failed("admit somebody who signed in", &error))?;
         let user = user.ok_or(GONE)?;
@@ -267,7 +267,7 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &'a str) -> Option<&'a str> {
 }
 
 /// What became of it in the log, and what is said.
-fn told(failure: &SignInFailure) -> Refused {
+fn as_refused(failure: &SignInFailure) -> Refused {
     let refused = match failure {
         SignInFailure::Away(_) => AWAY,
         SignInFailure::Code(_) => OVER,

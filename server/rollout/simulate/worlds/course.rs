@@ -62,7 +62,7 @@ pub(super) struct RolloutResult {
     pub hours_held: f64,
     /// Why it was held, how often.
     pub holds: BTreeMap<String, u32>,
-    /// What people were told, how often.
+    /// How often each kind of alert was sent.
     pub alerts: BTreeMap<String, u32>,
 }
 
@@ -299,11 +299,11 @@ impl Course {
     /// What is in force and owed to the store is stored at once.
     fn write_owed(&mut self) {
         for owed in std::mem::take(&mut self.rollout.owed) {
-            self.tell(&owed.alerts);
+            self.note_alerts(&owed.alerts);
         }
     }
 
-    fn tell(&mut self, alerts: &[Alert]) {
+    fn note_alerts(&mut self, alerts: &[Alert]) {
         for alert in alerts {
             let kind = format!("{:?}", alert.kind);
             *self.seen.alerts.entry(kind).or_default() += 1;
@@ -384,7 +384,7 @@ impl Course {
             .rollout
             .step(passed, moment(&self.case, at_ms), &self.world);
         let alerts = std::mem::take(&mut self.rollout.alerts);
-        self.tell(&alerts);
+        self.note_alerts(&alerts);
         if let Some(transition) = transition {
             let action = transition.audit.action;
             self.take(transition);
@@ -404,7 +404,7 @@ impl Course {
     }
 
     fn take(&mut self, transition: Transition) {
-        self.tell(&transition.alerts);
+        self.note_alerts(&transition.alerts);
         self.rollout = transition.rollout;
         self.rollout.alerts.clear();
         self.rollout.is_open = true;
