@@ -1,6 +1,6 @@
 //! How many calls and subscriptions may run at once, whatever wire they came by.
 //!
-//! A call that finds no place waits a moment, since most calls are short, and is then told to come
+//! A call that finds no place waits a moment, since most calls are short, and is then asked to come
 //! back. Admins have a few places of their own, so that a full server can still be steered.
 
 use std::{sync::Arc, time::Duration};

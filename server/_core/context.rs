@@ -1,4 +1,4 @@
-//! What every procedure is told about the call it serves: who, when, under which id.
+//! What every procedure knows of the call that it serves: who, when, under which id.
 
 use std::{fmt, sync::Arc};
 
@@ -29,7 +29,7 @@ pub struct Context {
     pub cookies: ResponseCookies,
     /// What the call takes of the server's memory, until it is over.
     pub holds: Holds,
-    /// Whether another process has handed it over, and hears the answer once it is stored.
+    /// Whether another process has handed it over, and reads the answer once it is stored.
     pub is_handed_over: bool,
 }
 

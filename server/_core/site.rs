@@ -134,7 +134,7 @@ impl Site {
         })
     }
 
-    /// Whether the browser's side is HTTPS, as far as can be told.
+    /// Whether the browser's side is HTTPS, as far as the headers show.
     pub fn is_https(&self, headers: &HeaderMap) -> bool {
         let origin = origin(headers).unwrap_or_default();
         self.is_public_https()
@@ -142,7 +142,7 @@ impl Site {
             || self.is_forwarded_https(headers)
     }
 
-    /// The host that the browser asked, as far as can be told.
+    /// The host that the browser asked, as far as the headers show.
     pub fn host<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
         let forwarded = self.forwarded(headers, ProxyHeader::Host, "host");
         forwarded.or_else(|| host(headers))

@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Tracks tasks and tells the long-lived ones when to stop; cheap to clone.
+/// Tracks tasks and asks the long-lived ones to stop; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
     tracker: TaskTracker,

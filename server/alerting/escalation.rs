@@ -1,4 +1,4 @@
-//! What one channel has been told, so that a warning that lasts becomes critical.
+//! What one channel was sent, so that a warning that lasts becomes critical.
 //!
 //! A warning lasts from the first alert of its streak until it is delivered. Alerts of the same kind
 //! about the same rollout are one streak as long as not more than twice `ALERT_ESCALATE_AFTER` lies

@@ -42,7 +42,7 @@ pub struct Areas {
     pub metrics: Arc<AiMetrics>,
     /// What is still to be read into them.
     pub filling: Arc<Filling>,
-    /// The rollouts.
+    /// Leads or follows the rollouts.
     pub controller: Arc<Controller>,
     /// Who gets what.
     pub flags: Arc<FeatureFlags>,

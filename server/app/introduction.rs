@@ -1,4 +1,4 @@
-//! What a start tells the person in front of the screen: what runs where, how to sign in, what to try.
+//! What a start prints for the person in front of the screen: what runs where, how to sign in, what to try.
 
 use std::{io::Write, net::SocketAddr};
 

@@ -44,7 +44,7 @@ const MOST_ASKED: usize = 16 * 1024;
 /// What was asked of one rollout on a day (UTC), beside what its evidence says.
 #[derive(Default)]
 struct Day {
-    /// Questions of which one side gave no answer, and what they cost: no pair tells it.
+    /// Questions of which one side gave no answer, and what they cost: no pair counts them.
     in_vain: u64,
     spent: Microdollars,
     /// Who has asked one of the questions: of what is alike, one pair speaks.

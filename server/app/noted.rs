@@ -1,4 +1,4 @@
-//! What a start tells the audit.
+//! What a start adds to the audit.
 
 use crate::{
     _core::{clock, errors::in_full},

@@ -1,4 +1,4 @@
-//! What the system tells the process: to stop, or to read its catalog again.
+//! Signals of the operating system: to stop, or to read its catalog again.
 //!
 //! A signal that nobody listens for ends the process, so each is listened for from before the process says that it serves.
 

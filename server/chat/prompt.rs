@@ -1,8 +1,8 @@
-//! What a model is told before the conversation: how to behave, what the user is looking at, when it is.
+//! What a model reads before the conversation: how to behave, what the user is looking at, when it is.
 //!
 //! What the front end reports comes from the user's screen and so from anybody who can put text
 //! there, such as the sender of a mail. It enters the prompt only as lines of fixed form: values are quoted,
-//! short and on one line, and of events only the number is told.
+//! short and on one line, and of events only the number is given.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -71,7 +71,7 @@ fn nothings<S: Serializer>(
     events.map(|it| vec![(); it.len()]).serialize(serializer)
 }
 
-/// The one system message that stands before a conversation, below what the model is told first: many models take no
+/// The one system message that stands before a conversation, below the model's own instructions: many models take no
 /// second one.
 pub fn system_message(context: Option<&ChatContext>, now: DateTime<Utc>) -> ChatMessage {
     let now = now.format("%A, %Y-%m-%d %H:%M");

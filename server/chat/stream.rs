@@ -1,7 +1,7 @@
-//! A message whose answer is told while a model writes it.
+//! A message whose answer is sent while a model writes it.
 //!
 //! What is stored is as for [`Chat::send`]: the message first, the answer when it is whole. Until a
-//! model's first word another one takes over where it fails; after that a fault ends the telling. A caller
+//! model's first word another one takes over where it fails; after that a fault ends the stream. A caller
 //! who leaves cancels the request to the model. In both cases nothing of the answer is stored, and
 //! [`Chat::retry`] gets the message answered. So does the same text, streamed again as long as it is the
 //! newest message and an answer to it could still be under way: it is taken for that message.
@@ -36,7 +36,7 @@ pub enum AnswerProgress {
 }
 
 impl Chat {
-    /// Stores the message, and its answer, which is told while it comes. An error before
+    /// Stores the message, and its answer, which is sent while it comes. An error before
     /// [`AnswerProgress::Begun`] is one of the message. The last item is [`AnswerProgress::Done`] or an error.
     pub fn stream(
         self: Arc<Self>,

@@ -9,7 +9,7 @@ use super::{
 /// A setting, its value and where that came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingInForce {
-    /// The variable.
+    /// The environment variable, such as `PORT`.
     pub name: &'static str,
     /// The settings that it belongs to.
     pub section: &'static str,

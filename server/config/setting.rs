@@ -13,7 +13,7 @@ pub(super) struct Setting<F> {
 
 /// What does not depend on the format.
 pub(super) struct Row {
-    /// The variable.
+    /// The environment variable, such as `PORT`.
     pub name: &'static str,
     /// Empty where there is none.
     pub default: &'static str,

@@ -9,7 +9,7 @@ use crate::_core::units::Percent;
 
 /// A process that has said nothing for so long is gone.
 pub const GONE: TimeDelta = TimeDelta::seconds(15);
-/// Processes that are told of at most: those that said something last.
+/// Processes that are listed at most: those that reported last.
 pub const MOST: usize = 200;
 
 /// What all processes have to have in common ([`alike`](super::alike)): a mark of each thing, by its name.

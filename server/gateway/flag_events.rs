@@ -1,4 +1,4 @@
-//! `GET /ofrep/v1/events`: tells OpenFeature's providers that flags may have changed (OFREP 0.3, event streams). Which, and to
+//! `GET /ofrep/v1/events`: events for OpenFeature's providers when flags may have changed (OFREP 0.3). Which, and to
 //! what, they ask then.
 //!
 //! A browser's `EventSource` sends no headers. So whoever was told all flags is told an address that holds for a day or two,
@@ -41,7 +41,7 @@ const DAY: i64 = 24 * 60 * 60;
 const LOOK: Duration = Duration::from_millis(250);
 /// Of several servers another may answer what is asked after a notice, and know of the change only by then.
 const AGAIN: Duration = Duration::from_secs(2);
-/// A client that hears nothing for so long is told that the connection lives.
+/// After so long without an event a client gets a sign that the connection lives.
 const IDLE: Duration = Duration::from_secs(15);
 
 /// Where notices come from, as the list of flags says it; nothing where no address can be made.

@@ -23,7 +23,7 @@ use crate::{
     providers::fault::Cause,
 };
 
-/// Clients that are told to wait for longer do so, hours included, so they are told not to try again.
+/// Clients do wait for longer where an answer asks for it, hours included; so it says not to try again.
 const LONG: Duration = Duration::from_secs(60);
 /// Nobody opens again later than a month from now: such a time is a mistake.
 const LONGEST: Duration = Duration::from_secs(31 * 24 * 60 * 60);
@@ -212,7 +212,7 @@ impl Refusal {
         }
     }
 
-    /// No model answered, or one broke off. Of a whole route the first attempt is told: it was the arm's.
+    /// No model answered, or one broke off. Of a whole route the answer is about the first attempt: it was the arm's.
     pub(super) fn of_route<'a>(error: &RouteError, attempts: &'a [Tried]) -> Self {
         let fault = |tried: &'a Tried| Some((tried, tried.fault()?));
         let mut faults = attempts.iter().filter_map(fault);

@@ -52,14 +52,14 @@ pub(super) struct Sequence {
     /// Calls whose block has not begun, and text that came behind a call.
     waiting: Vec<Waiting>,
     behind: String,
-    /// What the model thought and no block has told yet.
+    /// What the model thought and no block has yet.
     thoughts: Thoughts,
     /// The id of the chat completion.
     pub(super) id: Value,
     pub(super) finish_reason: Option<String>,
     pub(super) has_calls: bool,
     pub(super) refuses: bool,
-    /// Null where none was told.
+    /// Null where none was given.
     pub(super) usage: Value,
 }
 

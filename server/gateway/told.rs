@@ -1,12 +1,12 @@
-//! What a caller is told about each cause: a status, a code, and whether trying again can help.
+//! What a caller reads about each cause: a status, a code, and whether trying again can help.
 //!
-//! Programs go by the status: many repeat every 5xx, whatever else they are told. So what trying again
+//! Programs go by the status: many repeat every 5xx, whatever else the answer says. So what trying again
 //! does not help is a 400 or a 413, also where it is our account's fault and not the caller's; and never
 //! a 401, 402 or 403, by which a caller would believe that its own key is bad.
 
 use crate::providers::fault::Cause;
 
-/// What is told about a cause.
+/// What the answer says about a cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CauseWords {
     pub(super) status: u16,

@@ -19,7 +19,7 @@ pub(super) struct KeyLedger {
     granted: Amount,
     used: Amount,
     reserved: Amount,
-    /// What was free all the while since the database was told last.
+    /// What was free all the while since it was last written to the database.
     spare: Amount,
     /// What may be free, so that few calls wait.
     part: Amount,
@@ -94,7 +94,7 @@ impl KeyLedger {
 
     /// What the database does not know yet: what was used beyond what it granted, and, less than nothing, what
     /// other servers may have. That is what no call has needed since the last time, but for what is to spare; of a
-    /// key that nobody uses now, it is all that is left. From here on it counts as told.
+    /// key that nobody uses now, it is all that is left. From here on it counts as written.
     pub(super) fn take_untold(&mut self, is_idle: bool) -> Amount {
         let untold = self.used - self.granted;
         let untold = match is_idle && self.open == 0 {

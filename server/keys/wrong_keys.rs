@@ -20,7 +20,7 @@ const V6_BITS: u32 = 64;
 
 /// How often wrong keys have come from where.
 pub struct WrongKeys {
-    /// So many a minute are told that they are wrong; all of them where it is 0.
+    /// So many a minute are answered that they are wrong; all of them where it is 0.
     per_minute: u32,
     addresses: Mutex<HashMap<IpAddr, Rate>>,
 }

@@ -1,4 +1,4 @@
-//! What people are told of a change.
+//! The alerts of a change.
 
 use serde_json::json;
 

@@ -77,7 +77,7 @@ pub trait FlagStore: Send + Sync {
     async fn open_flag(&self, configured: Percent) -> anyhow::Result<StoredFlag>;
     /// The flag as it is now.
     async fn flag(&self) -> anyhow::Result<StoredFlag>;
-    /// Writes the flag, its last change and what is to be told, or nothing; [`FlagCommitError::Stale`]
+    /// Writes the flag, its last change and the alerts, or nothing; [`FlagCommitError::Stale`]
     /// where the stored version is not the one before.
     async fn commit_flag(
         &self,

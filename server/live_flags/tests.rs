@@ -1,4 +1,4 @@
-//! The flag over a store in memory that fails as it is told.
+//! The flag over a store in memory that fails when the test wants.
 
 mod rig;
 

@@ -39,7 +39,7 @@ pub struct Bundle {
     pub name: Arc<str>,
     /// The name of the model that is asked.
     pub model: Arc<str>,
-    /// What the model is told first.
+    /// Its instructions, which stand before a conversation.
     pub prompt: Option<Arc<str>>,
     /// Further fields of the body, where the caller does not give them.
     pub parameters: Map<String, Value>,

@@ -1,4 +1,4 @@
-//! Who is told of attempts.
+//! Where attempts are reported.
 
 use tokio::time::Instant;
 

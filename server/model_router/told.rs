@@ -1,4 +1,4 @@
-//! What a client is told when no model answered: a code, a text that says what to do, and, for
+//! What a client reads when no model answered: a code, a text that says what to do, and, for
 //! programs, the kind of fault and whether trying again can help.
 
 use serde_json::json;
@@ -9,7 +9,7 @@ use crate::{
     providers::fault::FaultKind,
 };
 
-/// What is told about a kind of fault.
+/// What a client reads about a kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FaultWords {
     /// Failures that may pass are 500s, as they were on the TypeScript server.

@@ -1,4 +1,4 @@
-//! What became of the attempts of a call, for whoever has to tell the caller.
+//! What became of the attempts of a call, for whoever answers the caller.
 
 use std::{sync::Arc, time::Duration};
 

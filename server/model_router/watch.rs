@@ -1,4 +1,4 @@
-//! What providers tell of their models, held against the catalog: which are missing, retire, cost something
+//! What providers answer about their models, held against the catalog: which are missing, retire, cost something
 //! else, or take less. Whoever asks the providers is elsewhere; here is what their answers mean.
 //!
 //! A model that is missing from a list may answer all the same: lists leave out aliases and previews. It is
@@ -289,7 +289,7 @@ impl ModelWatch {
         self.hurry.notified().await;
     }
 
-    /// A provider tells which models it has.
+    /// Takes up which models a provider has.
     pub fn listed(&self, catalog: &Catalog, provider: &str, listed: &[Listed], at: DateTime<Utc>) {
         let by_id: HashMap<&str, &Listed> = listed.iter().map(|it| (it.id.as_str(), it)).collect();
         let mut seen = self.seen.lock();

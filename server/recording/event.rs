@@ -2,7 +2,7 @@
 //! in the log.
 //!
 //! An attempt ends once, with a success, a fault, or cancelled; only its end is in the windows and sums.
-//! Three more kinds of events are told to rollouts alone: that an attempt is still open although it is
+//! Three more kinds of events go to rollouts alone: that an attempt is still open although it is
 //! slow already, what a user thought of an answer, and what a model found that judges answers.
 
 use std::sync::Arc;
@@ -223,7 +223,7 @@ impl Event {
         }
     }
 
-    /// A rating, told to the rollout that gave the answer.
+    /// A rating, for the rollout that gave the answer.
     pub fn rated(rated: RatedAnswer) -> Self {
         let attempt = Self::of_attempt(Attempted {
             request_id: rated.request_id,
@@ -243,7 +243,7 @@ impl Event {
         }
     }
 
-    /// What was found of an answer, told to the rollout whose models are compared.
+    /// What was found of an answer, for the rollout whose models are compared.
     pub fn judged(judged: JudgedAnswer) -> Self {
         let attempt = Self::of_attempt(Attempted {
             request_id: judged.request_id,

@@ -142,7 +142,7 @@ pub struct Controller {
     holder: String,
     inner: Mutex<Memory>,
     writer: tokio::sync::Mutex<WriteLease>,
-    /// When this process was told last that it has the lease, on the monotonic clock.
+    /// When the store last answered that this process has the lease, on the monotonic clock.
     lease_at: Mutex<Option<Duration>>,
     changes: broadcast::Sender<Arc<Change>>,
     /// Asks for a tick before its time.

@@ -1,4 +1,4 @@
-//! How a rollout went, as its log tells when it is folded again.
+//! How a rollout went, from its log, which is folded again.
 //!
 //! What was known is looked at before each decision, and between decisions some hundred times over the whole, so that a
 //! picture of a month is as large as one of an hour.
@@ -165,7 +165,7 @@ impl Course {
         self.looks.push(CourseLook::of(&verdict, false));
     }
 
-    /// Takes up that so many events are no longer in the log one by one. What was made of the others tells too little, so
+    /// Takes up that so many events are no longer in the log one by one. What was made of the others says too little, so
     /// only what was stored counts: the decisions, and `last`, what is known now.
     pub fn lacks(&mut self, gone: u64, last: &Verdict) {
         self.gone = gone;

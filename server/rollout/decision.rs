@@ -182,7 +182,7 @@ fn in_window(plan: &Plan, raise: Decision, now: DateTime<Utc>) -> Decision {
     }
 }
 
-/// Nobody has the candidate, so that only probes tell of it.
+/// Nobody has the candidate, so that only probes show how it is.
 fn of_outage(plan: &Plan, state: State, outage: &Outage) -> Decision {
     if state == State::Paused {
         Decision::Stay(Stay::Paused)

@@ -21,9 +21,9 @@ use crate::{
     alerting::{Alert, AlertKind, Severity},
 };
 
-/// From this evidence on, people are told how often chance alone brings as much.
+/// From this evidence on, alerts say how often chance alone brings as much.
 const SPEAKS: f64 = 5.0;
-/// Above this evidence they are told no number.
+/// Above this evidence they say no number.
 const BEYOND_DOUBT: f64 = 1e6;
 
 pub(super) fn alert(

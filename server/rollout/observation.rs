@@ -29,7 +29,7 @@ use crate::{
 /// What evidence counts of an event: `None` where it speaks against nobody.
 ///
 /// Faults of the client and refusals that concern our whole account are no errors of either arm; they are
-/// only watched. A timeout is an error, and slow. A caller who goes away tells how long it took at least, or how
+/// only watched. A timeout is an error, and slow. A caller who goes away shows how long it took at least, or how
 /// long the first words of a stream did.
 pub fn observe(event: &Event) -> Option<Observation> {
     let subject = event.subject.filter(|_| event.counted)?;

@@ -56,7 +56,7 @@ pub struct Rollout {
     pub cursor: i64,
     /// Changes that are in force and not yet stored: only those that lower the share.
     pub owed: Vec<Owed>,
-    /// What people are to be told with the next write.
+    /// Alerts that are stored with the next write.
     pub alerts: Vec<Alert>,
     /// Whether it serves what its status says; before, it serves control.
     pub is_open: bool,
@@ -92,7 +92,7 @@ pub struct Owed {
     pub status: Status,
     /// The line of its history.
     pub audit: AuditRow,
-    /// What people are to be told of it.
+    /// The alerts of it.
     pub alerts: Vec<Alert>,
 }
 

@@ -22,9 +22,9 @@ pub const FINE: TimeDelta = TimeDelta::hours(48);
 /// What was known of a rollout at a moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// The moment.
+    /// When they were taken.
     pub at: DateTime<Utc>,
-    /// The figures.
+    /// What the evidence was at that moment.
     pub figures: Figures,
 }
 

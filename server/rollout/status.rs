@@ -100,7 +100,7 @@ pub struct Probe {
     pub is_answered: bool,
 }
 
-/// For so long a probe tells how the candidate is: the next one should have come by then.
+/// For so long a probe shows how the candidate is: the next one should have come by then.
 const PROBE_HOLDS: Duration = Duration::from_secs(60);
 
 impl Outage {
@@ -115,7 +115,7 @@ impl Outage {
         }
     }
 
-    /// Takes note of a probe; `None` is one that could not be made, which tells nothing. One that fails is chance only if
+    /// Takes note of a probe; `None` is one that could not be made, which shows nothing. One that fails is chance only if
     /// the next one is answered.
     pub fn probed(&mut self, is_answered: Option<bool>, at: DateTime<Utc>) {
         let is_failing = self.probe.is_some_and(|it| !it.is_answered);

@@ -73,7 +73,7 @@ impl StoredStatus {
 pub struct AuditRow {
     /// UUIDv7 text.
     pub id: String,
-    /// The rollout.
+    /// The id of the rollout that it is about.
     pub rollout_id: String,
     /// When it was done.
     pub at: DateTime<Utc>,
@@ -129,7 +129,7 @@ pub struct RolloutChange {
     pub based_on: Option<i64>,
     /// The line of the history, where the status changed.
     pub audit: Option<AuditRow>,
-    /// What is to be told, in the same transaction.
+    /// Its alerts, in the same transaction.
     pub alerts: Vec<Alert>,
 }
 
@@ -157,7 +157,7 @@ pub enum CommitError {
 /// The right to write, as one process has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
-    /// Grows with each holder, so that an old one is told.
+    /// Grows with each holder, so that an old one is refused.
     pub number: i64,
     /// Who holds it: another name with each start of a process.
     pub holder: Arc<str>,
@@ -192,7 +192,7 @@ pub trait RolloutStore: Send + Sync {
     async fn renew(&self, fence: &Fence) -> anyhow::Result<bool>;
     /// Gives the lease back, at a clean stop.
     async fn release(&self, fence: &Fence, now: DateTime<Utc>) -> anyhow::Result<()>;
-    /// What tells that a rollout was changed, at little cost.
+    /// Another value as soon as a rollout was changed; costs little.
     async fn mark(&self) -> anyhow::Result<RolloutsMark>;
     /// All rollouts, the newest first. There may be years of them, so it is their status alone.
     async fn statuses(&self) -> anyhow::Result<Vec<StoredStatus>>;

@@ -23,7 +23,7 @@ use crate::{
     procedures,
 };
 
-/// Passwords that are refused for one address in [`TRIES_IN`] before it is told to wait.
+/// Passwords that are refused for one address in [`TRIES_IN`] before it has to wait.
 const TRIES: usize = 5;
 const TRIES_IN: TimeDelta = TimeDelta::minutes(15);
 /// Anybody may send any address, so counts are kept by a part of its hash: they take some megabytes at most, and
@@ -188,7 +188,7 @@ async fn logout_everywhere(_: State, context: Context) -> Result<LoggedOut, RpcE
     Ok(LoggedOut { success: true })
 }
 
-/// The database could not be told, so other processes, or this one after a restart, do not know.
+/// The database could not be written, so other processes, or this one after a restart, do not know.
 fn not_stored(text: &'static str, error: anyhow::Error, context: &Context) -> RpcError {
     RpcError::unavailable(text, context.received_at).with_cause(error)
 }

@@ -1,4 +1,4 @@
-//! `chatStreaming.*`: the same conversations as `chat.*`, with answers that are told while they are written.
+//! `chatStreaming.*`: the same conversations as `chat.*`, with answers that are sent while they are written.
 
 use std::sync::Arc;
 

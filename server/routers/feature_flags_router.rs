@@ -1,7 +1,7 @@
 //! `featureFlags.*`: the live share and the kill switch. Viewers look, admins change.
 //!
 //! A change may name the version it is based on; if the flag has moved on, it is refused with CONFLICT,
-//! and the error tells the state it met in `data.details.current`. Without a version the last change
+//! and the error has the state it met in `data.details.current`. Without a version the last change
 //! wins, as it did in the TypeScript server; the history has both.
 
 pub(crate) mod answers;
@@ -38,7 +38,7 @@ use crate::{
 
 /// The longest reason, in UTF-16 code units.
 pub(super) const MAX_REASON: u32 = 1000;
-/// Lines of the history that are told where nothing else is asked for, and at most.
+/// Lines of the history where nothing else is asked for, and at most.
 const HISTORY: u32 = 100;
 const MAX_HISTORY: u32 = 1000;
 

@@ -1,7 +1,7 @@
 //! `requests.*`: what was asked of models lately, and what became of each attempt.
 //!
 //! Requests are found by what is true of one of their attempts, newest first, in pages that begin after a
-//! place rather than at a number, so none is skipped or told twice while new ones come. What is not stored
+//! place rather than at a number, so none is skipped or listed twice while new ones come. What is not stored
 //! yet is not found; that is a second or two, unless the database is behind.
 
 mod answers;

@@ -2,7 +2,7 @@
 //! admins change.
 //!
 //! A change names the version of the state that it is based on. If the rollout has moved on, the
-//! change is refused with CONFLICT, and the error tells the state it met, in words and in
+//! change is refused with CONFLICT, and the error has the state it met, in words and in
 //! `data.details.current`, so that the caller can look again and decide anew.
 
 pub(crate) mod answers;

@@ -17,7 +17,7 @@ use crate::{
     procedures,
 };
 
-/// Users that are told at most.
+/// Users in an answer, at most.
 const MOST: u32 = 10;
 
 /// Registers the namespace.

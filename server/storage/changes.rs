@@ -25,7 +25,7 @@ pub(super) struct ChangeLine<'a> {
     pub(super) after: Option<Value>,
 }
 
-/// Adds the line, with what it tells of.
+/// Adds the line, in the transaction of the change that it is about.
 pub(super) async fn note(
     transaction: &mut Write,
     change: ChangeLine<'_>,

@@ -1,7 +1,7 @@
 //! What ails a database that fails, and whether that passes by itself.
 //!
 //! A database that is locked by another process, cannot be reached or has no room is nobody's mistake,
-//! and the same may succeed in a moment; the caller is told so (503). A statement that does not fit its
+//! and the same may succeed in a moment; the caller gets a 503. A statement that does not fit its
 //! tables, or a damaged file, is a fault of the server, whatever is tried (500).
 
 use sqlx::sqlite::SqliteError;

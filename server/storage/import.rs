@@ -22,7 +22,7 @@ use super::{
     original::{Original, OriginalTable, TheirConversation, TheirMessage, TheirUser},
 };
 
-/// Numbers of refused rows that are told for each reason.
+/// Numbers of refused rows that are listed for each reason.
 const EXAMPLES: usize = 5;
 
 /// What is to be taken over, and how.
@@ -89,7 +89,7 @@ impl Imported {
 }
 
 impl Storage {
-    /// Takes over what the TypeScript server has. `tell` hears of each page: the table, and how far it is.
+    /// Takes over what the TypeScript server has. `tell` is called for each page: the table, and how far it is.
     pub async fn import(
         &self,
         plan: &ImportPlan,

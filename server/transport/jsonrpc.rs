@@ -367,11 +367,11 @@ impl Wire {
     }
 }
 
-/// A text of which is told apart what is no JSON and what is no request.
+/// Answers a text that is no JSON otherwise than JSON that is no request.
 const SMALL_BYTES: usize = 16 * 1024;
 
 /// jsonrpsee calls an object a fault of the JSON that names neither a method nor an id. By the specification (JSON-RPC
-/// 2.0, 5.1) what is JSON and no request is an invalid request, and the id is null that cannot be told.
+/// 2.0, 5.1) what is JSON and no request is an invalid request, and an id that cannot be read is null.
 async fn told_apart(answer: HttpResponse, asked: &Bytes) -> HttpResponse {
     let error = |code: JsonRpcCode| MethodResponse::error(Id::Null, code);
     let fault = error(JsonRpcCode::ParseError);

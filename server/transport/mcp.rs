@@ -61,7 +61,7 @@ struct Tool {
 }
 
 struct Wire {
-    /// In the order in which they are told.
+    /// In the order in which `tools/list` has them.
     tools: Vec<Tool>,
     by_name: HashMap<String, usize>,
     gate: Arc<CallerGate>,
@@ -127,7 +127,7 @@ impl Tool {
         }
     }
 
-    /// As `tools/list` tells it. Written anew each time: few ask, and all of them take megabytes.
+    /// As `tools/list` shows it. Written anew each time: few ask, and all of them take megabytes.
     fn described(&self) -> Value {
         let procedure = &self.procedure;
         let (input, definitions) = input_schema(procedure);

@@ -34,7 +34,7 @@ async fn healthz() -> Response {
     uncached(StatusCode::OK, json!({ "status": "ok" }))
 }
 
-/// Whether requests should be sent here, and if not, why. The old server is told of, and changes
+/// Whether requests should be sent here, and if not, why. The old server is shown, and changes
 /// nothing: what is ours is served without it.
 async fn readyz(
     State((readiness, old, tasks)): State<(Readiness, Option<Arc<OldServer>>, Tasks)>,

@@ -8,13 +8,13 @@ use tokio::time::Instant;
 
 use super::{Authenticator, LOOK_UP_PATIENCE, memory::EndedSession, token::Session};
 
-/// Between two tries to tell the database of sessions that have ended.
+/// Between two tries to write the ends of sessions to the database.
 pub(super) const OWED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl Authenticator {
     /// Ends a session here at once, and then in the database. `until` its last token has run out.
     ///
-    /// An error says that the database could not be told; that is then owed to it.
+    /// An error says that the database could not be written; the end is then owed to it.
     pub(super) async fn end(
         &self,
         session: &Arc<Session>,
@@ -53,7 +53,7 @@ impl Authenticator {
         Ok(())
     }
 
-    /// Tells the database of the ends that it could not be told of, as soon as it answers; once more when
+    /// Writes the ends that could not be written before, as soon as the database answers; once more when
     /// the server stops.
     pub async fn pay_owed(self: Arc<Self>, stopping: impl Future<Output = ()>) {
         let mut stopping = pin!(stopping);

@@ -33,9 +33,9 @@ pub(super) struct KnownToken {
     /// Of the last answer, or of the last that did not come.
     pub(super) asked_at: Instant,
     pub(super) is_away: bool,
-    /// Whose it is, as last told; `None` where it was told to be nobody's.
+    /// Whose it is, as the database last answered; `None` where it is nobody's.
     pub(super) user: Option<Arc<User>>,
-    /// When that was told.
+    /// When the database answered so.
     pub(super) told_at: Option<Instant>,
     /// What is being asked, and since when.
     pub(super) question: Option<(Instant, SessionQuestion)>,

@@ -123,7 +123,7 @@ impl SignInAttempt {
         }
     }
 
-    /// What is told of the verifier beforehand (RFC 7636, `S256`).
+    /// What is sent of the verifier beforehand: its hash (RFC 7636, `S256`).
     pub fn challenge(&self) -> String {
         URL_SAFE_NO_PAD.encode(Sha256::digest(&self.verifier))
     }
@@ -294,7 +294,7 @@ pub fn words<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<Vec<&'a s
 }
 
 impl Person {
-    /// Whom claims that were checked tell of.
+    /// The person whom checked claims name.
     pub fn of(issuer: &str, claims: &Map<String, Value>, role: Option<Role>) -> Self {
         let text = |claim: &str| {
             let text = claims.get(claim).and_then(Value::as_str)?.trim();

@@ -241,7 +241,7 @@ impl Issue {
         )
     }
 
-    /// What stands for the faults that are not told.
+    /// Stands for the faults that are left out.
     pub(super) fn and_more(path: &InputPath<'_>, count: usize) -> Self {
         let s = if count == 1 { "" } else { "s" };
         Self::new(

@@ -1,4 +1,4 @@
-//! Keeps what the `metrics` facade is told, and writes it in Prometheus's text format.
+//! Keeps what is recorded by the `metrics` facade, and writes it in Prometheus's text format.
 //!
 //! Nothing grows with the number of samples: durations are counted in buckets as they come.
 

@@ -1,4 +1,4 @@
-//! Where people and their systems are told: e-mail addresses and the addresses of receivers.
+//! Where alerts go: e-mail addresses and the addresses of receivers.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes};

@@ -1,4 +1,4 @@
-//! A process over a store in memory that fails as it is told.
+//! A process over a store in memory that fails when the test wants.
 
 use super::*;
 

@@ -183,7 +183,7 @@ impl Memory {
         self.placed.clear();
     }
 
-    /// It leads no more, as the database said at this time; from now on its silence is heard.
+    /// It leads no more, as the database said at this time; from now on its silence counts.
     pub(super) fn stepped_down(&mut self, at: Duration) {
         self.step_down();
         self.heard_at = Some(at);

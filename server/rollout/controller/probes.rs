@@ -1,4 +1,4 @@
-//! Which candidates are to be asked whether their outage is over. Who asks tells what became of it.
+//! Which candidates are to be asked whether their outage is over. Whoever asks reports what became of it.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ impl Controller {
     }
 
     /// Takes note of whether the candidate answered a probe; `None` where it could not be asked. A probe
-    /// that ends when its rollout does not wait any more tells nothing.
+    /// that ends when its rollout does not wait any more counts nothing.
     pub fn probed(&self, rollout: &str, is_answered: Option<bool>) {
         let at = self.world.now().wall;
         let mut inner = self.inner.lock();

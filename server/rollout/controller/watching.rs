@@ -1,4 +1,4 @@
-//! What those who watch are told from memory, whatever the store does.
+//! What those who watch are shown from memory, whatever the store does.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The alerts of conditions: each is told when it begins, once for as long as it lasts.
+//! The alerts of conditions: each is sent when its condition begins, once for as long as that lasts.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::alerting::{Alert, AlertKind, Severity};
 
 /// Between two digests of a rollout under way.
 const DIGEST: Duration = Duration::from_secs(6 * 3600);
-/// What was told is over when it has been for so long: what comes and goes is told once.
+/// A condition is over when it has been for so long: of one that comes and goes one alert is sent.
 const OVER: TimeDelta = TimeDelta::hours(1);
 
 /// What an alert says; the figures follow it.
@@ -31,7 +31,7 @@ struct Saying {
     text: String,
 }
 
-/// The alerts of conditions that have begun; notes them as told, and those that are over as not.
+/// The alerts of conditions that have begun; notes these as sent, and those that are over as not.
 pub(in crate::rollout) fn of_conditions(
     status: &mut Status,
     plan: &Plan,
@@ -99,7 +99,7 @@ pub(in crate::rollout) fn begins(told: &mut bool, is: bool, is_over: bool) -> bo
     is && !was
 }
 
-/// A level above the highest that was told; notes it. Where it is over, each is told anew.
+/// A level above the highest that had an alert; notes it. Once it is over, each has one anew.
 fn level_that_begins(told: &mut Option<Level>, level: Level, is_over: bool) -> Option<Level> {
     if level == Level::Clear {
         *told = told.filter(|_| !is_over);
@@ -112,7 +112,7 @@ fn level_that_begins(told: &mut Option<Level>, level: Level, is_over: bool) -> O
     Some(level)
 }
 
-/// A rollback tells of itself, and what holds for another cause than a difference has an alert of its own.
+/// A rollback has an alert of its own, and what holds for another cause than a difference has an alert of its own.
 fn of_level(level: Level, plan: &Plan, finding: &Finding, verdict: &Verdict) -> Option<Saying> {
     let both_failing = finding.has(&Alarm::BothSidesFailing);
     // It is by no evidence of a difference that it is held.
@@ -224,7 +224,7 @@ fn judge_stopped(why: &str) -> Saying {
     }
 }
 
-/// How the rollout does, where people were told long enough ago; notes that they are told.
+/// The digest of how the rollout does, where the last one was sent long enough ago; notes that it is sent.
 fn digest(
     status: &mut Status,
     plan: &Plan,

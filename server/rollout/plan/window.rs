@@ -1,6 +1,6 @@
 //! When the next stage may open: days and hours of a place.
 //!
-//! A window is told in the time of its zone, as people's working hours are, so that it moves with daylight saving
+//! A window is in the time of its zone, as people's working hours are, so that it moves with daylight saving
 //! time. It begins at its first minute and ends before its last; one whose end is not after its beginning goes over
 //! midnight, and belongs to the day on which it begins. Where a clock that is set forward skips the beginning, it
 //! begins at the first minute that there is.

@@ -48,7 +48,7 @@ impl Rollout {
         Some(self.lower(turn, controller(&reason), now, world))
     }
 
-    /// Lets time pass, notes what people are to be told, and works out what follows. A lowering
+    /// Lets time pass, notes the alerts, and works out what follows. A lowering
     /// does not: looks take care of it.
     pub fn step(&mut self, passed: Duration, now: Moment, world: &World) -> Option<Transition> {
         self.status.soak(passed, now.wall);

@@ -103,12 +103,12 @@ pub struct Transition {
     pub rollout: Rollout,
     /// The line of its history.
     pub audit: AuditRow,
-    /// What people are to be told of it.
+    /// The alerts of it.
     pub alerts: Vec<Alert>,
 }
 
 impl Transition {
-    /// As it is to be written, with what else people are to be told.
+    /// As it is to be written, with the alerts that wait for the next write.
     pub fn change(&self, alerts: impl IntoIterator<Item = Alert>) -> RolloutChange {
         let version = self.audit.version;
         RolloutChange {

@@ -1,7 +1,7 @@
 //! Whole rollouts in odd worlds: scripts, bad days, waves, storms, readers who leave, users behind one id.
 //!
 //! [`certify`](super::certify) holds the tests to their goals, a share or a ramp at a time. Here a plan runs as it ships, from
-//! its start to its end, with ticks, holds, outages, probes and a person at the gates, so that what people are told is seen
+//! its start to its end, with ticks, holds, outages, probes and a person at the gates, so that the alerts are seen
 //! as well. docs/statistics.md, "Whole rollouts", says what each world is, and what was expected of it before it was run.
 
 mod answers;
@@ -26,7 +26,7 @@ use crate::rollout::plan::{KnownNames, Library};
 const MINUTE: f64 = 60_000.0;
 const HOUR: f64 = 60.0 * MINUTE;
 const DAY: f64 = 24.0 * HOUR;
-/// Left out beyond each of the two limits that a world misses its expectation by, and that are told.
+/// Left out beyond each of the two limits that a world misses its expectation by, and that are printed.
 const ALPHA: f64 = 0.001;
 const ALPHA_TOLD: f64 = 0.025;
 

@@ -20,7 +20,7 @@ use crate::{
     procedures,
 };
 
-/// Sums that are told, at most.
+/// Sums in an answer, at most.
 const MOST: u32 = 200;
 /// Attempts that are summed up for one answer, at most.
 const MOST_ATTEMPTS: u32 = 1_000_000;

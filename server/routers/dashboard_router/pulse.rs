@@ -1,6 +1,6 @@
 //! How everything is at a moment, computed once for all who watch.
 //!
-//! All of it but three figures comes from memory, so it is told also while the database is away. What the
+//! All of it but three figures comes from memory, so it is sent also while the database is away. What the
 //! database says (alerts that wait, the newest line of the audit) is `null` where it does not answer:
 //! unknown is not 0.
 
@@ -46,13 +46,13 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// The window of the figures by variant, in minutes.
 const WINDOW: f64 = 5.0;
 
-/// When a beat was made, and what it tells.
+/// When a beat was made, and what it shows.
 type Made = (Instant, Arc<Beat>);
 
 /// What a pulse is made of.
 #[derive(Clone)]
 pub struct State {
-    /// The rollouts.
+    /// Whose rollouts are shown, as they change.
     pub controller: Arc<Controller>,
     /// The kill switch and the live share.
     pub flags: feature_flags_router::State,

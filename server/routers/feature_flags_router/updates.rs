@@ -27,7 +27,7 @@ pub(super) struct FlagsUpdate {
     /// What is in force when the event is sent.
     state: FlagsState,
     /// What changed. Null in the first event of a connection that resumes nothing, and where a change
-    /// that was sent before has been stored.
+    /// that was told before has been stored.
     change: Option<FlagsChange>,
 }
 

@@ -1,4 +1,4 @@
-//! Why a change of a rollout, or a question about one, is refused: what callers are told, and what they are
+//! Why a change of a rollout, or a question about one, is refused: what callers read, and what they are
 //! promised.
 
 use schemars::JsonSchema;

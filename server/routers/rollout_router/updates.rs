@@ -46,7 +46,7 @@ struct Changed {
     entry: HistoryEntry,
 }
 
-/// A place in the history of all rollouts, and the last change that was told.
+/// A place in the history of all rollouts, and the last change that was sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct HistoryPosition {
     pos: i64,
@@ -128,14 +128,14 @@ impl fmt::Display for HistoryPosition {
 /// Tells each change once.
 struct Follower {
     controller: Arc<Controller>,
-    /// What was told last.
+    /// What was sent last.
     place: HistoryPosition,
-    /// The version last told of each rollout.
+    /// The version last sent of each rollout.
     told: HashMap<String, i64>,
 }
 
 impl Follower {
-    /// The next changes that are in the history and were not told yet; whether there may be more.
+    /// The next changes that are in the history and were not sent yet; whether there may be more.
     async fn news(
         &mut self,
         rollouts: &[Status],
@@ -172,7 +172,7 @@ impl Follower {
         Some((self.place.clone(), Changed::new(status, entry)))
     }
 
-    /// Whether this was not told yet; it is from now on.
+    /// Whether this was not sent yet; it is from now on.
     fn is_new(&mut self, id: &str, version: i64) -> bool {
         let told = self.told.entry(id.to_owned()).or_insert(-1);
         let is_new = *told < version;

@@ -3,7 +3,7 @@
 //! When all places are taken, the connection that has been idle for longest makes room: one that waits
 //! for its next request, or has not finished its first head, for a moment at least. So neither browsers that keep connections
 //! nor clients that say nothing keep others out. When none is idle, a newcomer gets a reserved place,
-//! where only health checks and admins are served, everybody else being told to come back.
+//! where only health checks and admins are served, everybody else being asked to come back.
 
 use std::{
     collections::BTreeMap,

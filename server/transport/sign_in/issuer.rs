@@ -21,7 +21,7 @@ use crate::{
     config::OidcConfig,
 };
 
-/// The scope for which a service tells the name.
+/// The scope for which a service gives the name.
 const PROFILE: &str = "profile";
 
 /// Why somebody cannot be signed in.
@@ -192,7 +192,7 @@ impl Issuer {
             .map_err(SignInFailure::Away)
     }
 
-    /// Adds what the service tells of the person beside the token.
+    /// Adds what the service answers about the person beside the token.
     async fn add_userinfo(
         &self,
         claims: &mut Map<String, Value>,

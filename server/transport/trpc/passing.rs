@@ -56,7 +56,7 @@ pub(super) struct RequestedCalls<'a> {
     pub(super) delivery: BatchDelivery,
 }
 
-/// Who asks, as the old server is told.
+/// Who asks, as it is said to the old server.
 pub(in crate::transport) fn asker<'a>(
     gate: &CallerGate,
     parts: &'a request::Parts,

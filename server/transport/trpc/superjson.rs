@@ -1,6 +1,6 @@
 //! superjson 2 in and out: JSON, with a note of what JSON cannot say.
 //!
-//! The output's shape tells where dates, sets and the like are, so authors use plain Rust types and
+//! The output's shape shows where dates, sets and the like are, so authors use plain Rust types and
 //! nothing is guessed from a value. On the way in the notes are few: serde reads a date, a set or a
 //! bigint from what JSON holds of it, so that mostly `undefined` has to be undone.
 

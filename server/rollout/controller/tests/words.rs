@@ -1,4 +1,4 @@
-//! What people are told of a rollout, whole: as whoever is woken at night reads it.
+//! The alerts of a rollout, whole: as whoever is woken at night reads it.
 //!
 //! After a text was changed on purpose, `UPDATE_EXPECT=1 cargo test --lib words` writes the files anew:
 //! read the difference as those who are woken would.
@@ -9,7 +9,7 @@ use expect_test::expect_file;
 
 use super::{outages::World, *};
 
-/// What has been told, in its order.
+/// The alerts that were sent, in their order.
 fn alerts(rig: &Rig) -> String {
     let mut text = String::new();
     for alert in &rig.store.0.lock().alerts {

@@ -3,7 +3,7 @@
 use super::Sight;
 
 impl Sight {
-    /// A sentence where control alone fails as often as the plan ever allows: then the limit tells nothing of a candidate.
+    /// A sentence where control alone fails as often as the plan ever allows: then the limit says nothing of a candidate.
     pub fn above_limit(&self) -> Option<String> {
         let (baseline, limit) = (self.traffic.baseline, self.evidence.max_error_rate);
         (baseline >= limit).then(|| {
