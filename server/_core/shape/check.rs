@@ -92,16 +92,7 @@ impl Shape {
             (Self::Array { set: true, .. }, _) => sink.add(wrong("set")),
             (Self::Array { .. }, _) => sink.add(wrong("array")),
             (Self::Tuple(shapes), Some(Value::Array(list))) => {
-                let count = shapes.len();
-                if list.len() < count {
-                    sink.add(|| Issue::too_small(path, "array", count as f64, true, None));
-                } else if list.len() > count {
-                    sink.add(|| Issue::too_big(path, "array", count as f64, true, None));
-                } else {
-                    for (index, (shape, item)) in shapes.iter().zip(list).enumerate() {
-                        shape.visit(Some(item), &InputPath::Index(path, index), sink);
-                    }
-                }
+                visit_tuple(shapes, list, path, sink);
             }
             (Self::Tuple(_), _) => sink.add(wrong("tuple")),
             (
@@ -122,18 +113,7 @@ impl Shape {
                 sink.add(wrong(if record { "record" } else { "object" }));
             }
             (Self::Map { key, value }, Some(Value::Array(pairs))) => {
-                for (index, pair) in pairs.iter().enumerate() {
-                    match pair.as_array().map(Vec::as_slice) {
-                        Some([first, second]) => {
-                            let entry = InputPath::Entry(path, first);
-                            key.visit(Some(first), &entry, sink);
-                            value.visit(Some(second), &entry, sink);
-                        }
-                        _ => sink.add(|| {
-                            Issue::wrong_type(&InputPath::Index(path, index), "tuple", Some(pair))
-                        }),
-                    }
-                }
+                visit_pairs(key, value, pairs, path, sink);
             }
             (Self::Map { .. }, _) => sink.add(wrong("map")),
             (Self::UndefinedOr(shape), value) => shape.visit(value, path, sink),
@@ -254,6 +234,41 @@ impl Sink for Verdict {
 
     fn add_union(&mut self, _: &[Shape], _: Option<&Value>, _: &InputPath<'_>) {
         *self = Self::Faulty;
+    }
+}
+
+fn visit_tuple<S: Sink>(shapes: &[Shape], list: &[Value], path: &InputPath<'_>, sink: &mut S) {
+    let count = shapes.len();
+    if list.len() < count {
+        sink.add(|| Issue::too_small(path, "array", count as f64, true, None));
+    } else if list.len() > count {
+        sink.add(|| Issue::too_big(path, "array", count as f64, true, None));
+    } else {
+        for (index, (shape, item)) in shapes.iter().zip(list).enumerate() {
+            shape.visit(Some(item), &InputPath::Index(path, index), sink);
+        }
+    }
+}
+
+/// The pairs of a map: its keys and their values.
+fn visit_pairs<S: Sink>(
+    key: &Shape,
+    value: &Shape,
+    pairs: &[Value],
+    path: &InputPath<'_>,
+    sink: &mut S,
+) {
+    for (index, pair) in pairs.iter().enumerate() {
+        match pair.as_array().map(Vec::as_slice) {
+            Some([first, second]) => {
+                let entry = InputPath::Entry(path, first);
+                key.visit(Some(first), &entry, sink);
+                value.visit(Some(second), &entry, sink);
+            }
+            _ => {
+                sink.add(|| Issue::wrong_type(&InputPath::Index(path, index), "tuple", Some(pair)))
+            }
+        }
     }
 }
 
