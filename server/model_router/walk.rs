@@ -148,11 +148,8 @@ impl<'a> Walk<'a> {
                 in_use.catalog.task(&route.task)?.calls
             }),
         };
-        let providers = route.models.iter().map(|it| &it.provider);
-        let has_one_provider = providers
-            .clone()
-            .zip(providers.skip(1))
-            .all(|(a, b)| a == b);
+        let kinds = route.models.iter().map(|it| (&it.provider, it.tier));
+        let rest_as_one = kinds.clone().zip(kinds.skip(1)).all(|(a, b)| a == b);
         Self {
             in_use: route
                 .in_use
@@ -174,17 +171,17 @@ impl<'a> Walk<'a> {
             skipped: Vec::new(),
             closed: Vec::new(),
             resting: Vec::new(),
-            // Nobody is asked for another model of the provider whose account rests.
-            waits_out_rest: has_one_provider,
+            // Nobody is asked for another model that rests with it.
+            waits_out_rest: rest_as_one,
             tried: Vec::new(),
             key: None,
             turn,
             tokens: 0,
             prompt_tokens: None,
-            no_slot: None,
             refused_slots: Vec::new(),
             queued: Duration::ZERO,
             is_told: false,
+            no_slot: None,
             refused: None,
         }
     }
@@ -319,13 +316,13 @@ impl<'a> Walk<'a> {
             position: self.position,
             parent: self.parent,
             is_first: !self.is_told,
+        }
+    }
+
     /// Evidence is told how the arm fares: nothing else is told of it.
     fn tell(&mut self) {
         self.is_told = true;
         self.no_slot.iter_mut().for_each(SkippedModel::withdraw);
-    }
-
-        }
     }
 
     fn user(&self) -> Option<u64> {
@@ -378,9 +375,12 @@ impl<'a> Walk<'a> {
         }
         let until = Instant::now() + refused.after;
         if refused.reason == SlotRefusalReason::Rest {
-            // As after the refusal itself, the provider is asked for no other model either.
+            // As after the refusal itself, the provider is asked for no other model either, but for one that is paid
+            // for where this one costs nothing: it says itself whether it rests.
             let models = self.route.models.iter().enumerate();
-            let of_provider = models.filter(|(_, other)| other.provider == model.provider);
+            let rests =
+                |other: &Model| other.provider == model.provider && other.tier <= model.tier;
+            let of_provider = models.filter(|(_, other)| rests(other));
             let positions = of_provider.map(|(position, _)| position);
             self.closed.extend(positions.clone());
             if !self.waits_out_rest {
