@@ -2121,7 +2121,7 @@ export interface Next {
   stage: number | null;
   /**
    * When the soak is over at the earliest, where that is waited for and its clock goes on; when the next
-   * window opens, where that is.
+   * window opens, where that is; when a hold ends whose cause is gone, if nothing comes in between.
    */
   at: Date | null;
 }
@@ -4003,7 +4003,7 @@ export type Waits =
   | "paused"
   /** A person is asked. */
   | "at-gate"
-  /** The cause of the hold is still there. */
+  /** It is held: the cause is still there, or was until a moment ago. Then `at` says when it goes on. */
   | "held"
   /** There is too little evidence. */
   | "too-little-evidence"

@@ -26,7 +26,11 @@ mod target;
 mod thinking;
 mod told;
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
@@ -37,6 +41,7 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
+use tokio::time::sleep;
 
 pub use self::cache::Cache;
 use self::{
@@ -82,6 +87,10 @@ pub fn describe() {
     cache::describe();
 }
 
+/// How long who sends too many wrong keys waits for each answer: a flood of them would else take the processor from callers
+/// with right ones.
+const WRONG_KEY_PAUSE: Duration = Duration::from_millis(100);
+
 type Shared = State<Arc<Gateway>>;
 
 /// The routes, below `/v1`, and OpenFeature's below `/ofrep/v1`.
@@ -126,6 +135,9 @@ impl Gateway {
             Ok(admitted) => admitted,
             Err(refused) => {
                 self.bounds.discard(body).await;
+                if refused.refusal.is_of_too_many() {
+                    sleep(WRONG_KEY_PAUSE).await;
+                }
                 return refused.into_response(dialect);
             }
         };

@@ -22,6 +22,7 @@ pub mod quality;
 mod raw_object;
 mod reasoning;
 mod reply;
+mod request_body;
 pub mod retry_after;
 pub mod roles;
 pub mod sandbox;
@@ -35,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json, value::RawValue};
 use tokio::sync::OwnedSemaphorePermit;
 
+use self::request_body::RequestBody;
 pub use self::{
     allowance::{Allowance, Left},
     raw_object::RawObject,
@@ -178,9 +180,10 @@ impl ChatRequest {
     }
 
     /// The body for the provider; plain and streamed ones differ only in what asks for the stream.
-    fn body(&self, stream: bool) -> serde_json::Result<String> {
+    fn body(&self, stream: bool) -> serde_json::Result<RequestBody> {
         let Some(given) = &self.given else {
-            return serde_json::to_string(&self.built(stream));
+            let body = serde_json::to_vec(&self.built(stream))?;
+            return Ok(RequestBody::of(vec![body.into()]));
         };
         let mut body = given.clone();
         body.set("model", &self.model)?;
@@ -194,7 +197,7 @@ impl ChatRequest {
         } else {
             body.remove("stream_options");
         }
-        Ok(body.to_json())
+        Ok(RequestBody::of(body.to_parts()))
     }
 
     fn built(&self, stream: bool) -> Map<String, Value> {

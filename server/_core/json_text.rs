@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 /// The length of `\uXXXX`.
@@ -97,24 +97,29 @@ pub fn lenient_owned(bytes: Vec<u8>) -> Result<String, (serde_json::Error, Vec<u
 /// At most how many values a JSON text holds: one at the root, one behind every comma, and one in
 /// every list and object. What stands in texts is not looked at.
 pub fn values(json: &[u8]) -> usize {
-    let mut count = 1;
-    let mut bytes = json.iter();
-    while let Some(byte) = bytes.next() {
+    let (mut count, mut at) = (1, 0);
+    while let Some(byte) = json.get(at) {
+        at += 1;
         match byte {
             b',' | b'[' | b'{' => count += 1,
-            b'"' => {
-                while let Some(byte) = bytes.next() {
-                    match byte {
-                        b'"' => break,
-                        b'\\' => _ = bytes.next(),
-                        _ => {}
-                    }
-                }
-            }
+            b'"' => at = behind_text(json, at),
             _ => {}
         }
     }
     count
+}
+
+/// The place behind the text that begins here; the end of the JSON where the text has none.
+fn behind_text(json: &[u8], mut at: usize) -> usize {
+    while let Some(next) = json.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += next + 1;
+        if json.get(at - 1) == Some(&b'"') {
+            return at;
+        }
+        // What stands behind a backslash is part of the text.
+        at += 1;
+    }
+    json.len()
 }
 
 fn decoded(bytes: &[u8]) -> Cow<'_, str> {

@@ -6,6 +6,9 @@
 //! reported; each tier keeps a bounded number of them and drops the oldest first. The bound is by
 //! number and not by age because the only clock here is the events' own, and one event from the
 //! future must not empty the rest.
+//!
+//! Of streamed answers of one model and its candidate, in 1 to 10 s, seven days of minutes take about 7 MB where one comes
+//! each second, 17 MB where ten do, 120 MB of 100 and 280 MB of 1,000; an hour and ten minutes of seconds 2 to 10 MB.
 
 use std::collections::BTreeMap;
 

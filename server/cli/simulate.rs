@@ -17,7 +17,7 @@ use crate::{
     rollout::{
         plan::{KnownNames, Library, Plan},
         simulate::{
-            certify::{self, Options},
+            certify::{self, Options, Rows},
             cores::Progress,
             pictures,
             planner::{ExpectedTraffic, Sight},
@@ -32,6 +32,8 @@ const FIGURES: &str = "docs/certification.md";
 const STEPS: usize = 1_000;
 /// Between two lines of progress elsewhere.
 const NEWS: Duration = Duration::from_secs(10);
+/// Back to the beginning of a terminal's line, which is then empty.
+const CLEAR_LINE: &str = "\r\u{1b}[K";
 
 /// Arguments of `modelramp simulate`.
 #[derive(Debug, Args)]
@@ -70,9 +72,12 @@ enum Command {
         /// 10,000 runs a cell, which takes an hour or so.
         #[arg(long)]
         full: bool,
-        /// Only goals whose name begins so, such as `G1`.
-        #[arg(long, value_name = "GOAL")]
-        only: Option<String>,
+        /// Only these goals, such as `G1,G9`, each by its whole name; what is held out of one (`G11h`) belongs to it.
+        #[arg(long, value_name = "GOAL", value_delimiter = ',')]
+        only: Vec<String>,
+        /// Only cells whose name has this text in it, such as `uneven users`.
+        #[arg(long, value_name = "TEXT")]
+        cell: Option<String>,
         /// Writes the figures into a file, too, and draws them in one beside it (`.svg`).
         #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = FIGURES)]
         write: Option<PathBuf>,
@@ -169,17 +174,26 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             seed,
             full,
             only,
+            cell,
             write,
         } => {
-            let options = Options { seed, full, only };
+            let options = Options {
+                seed,
+                full,
+                only,
+                cell,
+            };
             let work = tokio::task::spawn_blocking(move || {
-                with_progress(|tell| certify::certify(&options, tell))
+                let mut rows = Rows::default();
+                with_progress(|tell| {
+                    certify::certify(&options, tell, &mut |it| show(&rows.next(it)))
+                })
             });
-            let report = work.await.context("the simulation failed")?;
+            let report = work.await.context("the simulation failed")??;
             if let Some(file) = write {
                 keep(&file, &report, full)?;
             }
-            writeln!(std::io::stdout(), "{report}")?;
+            writeln!(std::io::stdout(), "{}", report.verdict())?;
             if !report.passed() {
                 bail!(
                     "the evidence misses a goal by more than chance explains: see the cells without `ok` above"
@@ -243,16 +257,26 @@ fn with_progress<T>(simulate: impl FnOnce(&(dyn Fn(Progress) + Sync)) -> T) -> T
             let mut err = std::io::stderr();
             // A closed standard error is no reason to stop.
             let _ = if is_terminal {
-                write!(err, "\r\u{1b}[K{} {line}", bar(done, total))
+                write!(err, "{CLEAR_LINE}{} {line}", bar(done, total))
             } else {
                 writeln!(err, "{}", line.trim_start())
             };
         }
     });
     if is_terminal {
-        let _ = write!(std::io::stderr(), "\r\u{1b}[K");
+        let _ = write!(std::io::stderr(), "{CLEAR_LINE}");
     }
     simulated
+}
+
+/// Shows what has been found so far at once. A closed standard output is no reason to stop: the figures may be kept in a
+/// file as well.
+fn show(text: &str) {
+    if std::io::stderr().is_terminal() {
+        let _ = write!(std::io::stderr(), "{CLEAR_LINE}");
+    }
+    let mut out = std::io::stdout().lock();
+    let _ = write!(out, "{text}").and_then(|()| out.flush());
 }
 
 /// `[#####.....]`

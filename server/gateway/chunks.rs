@@ -40,8 +40,8 @@ struct Choice {
 struct Call {
     id: Option<String>,
     index: Option<u64>,
-    /// Whether it had all of its arguments.
-    is_whole: bool,
+    /// Its arguments, where it had all of them.
+    whole: Option<String>,
 }
 
 /// A fragment of a call, and what has to be other about it.
@@ -49,6 +49,8 @@ struct Fragment {
     index: usize,
     /// Whether the first fragment of the call has come before.
     is_later: bool,
+    /// Whether it says all of the call once more.
+    is_repetition: bool,
 }
 
 impl Chunks {
@@ -72,9 +74,9 @@ impl Chunks {
         let [choices, usage, object] = fields(json, ["choices", "usage", "object"]);
         let choices = choices.filter(|choices| first(choices).is_some());
         if usage.is_some() && self.wants_usage {
-            self.usage = Some(match choices {
-                Some(_) => with(&raw, "choices", "[]")?,
-                None => raw.clone(),
+            self.usage = Some(match fields(json, ["choices"]) {
+                [Some(none)] if choices.is_none() && none.get().starts_with('[') => raw.clone(),
+                _ => with(&raw, "choices", "[]")?,
             });
         }
         let Some(choices) = choices else {
@@ -175,8 +177,9 @@ impl Chunks {
 }
 
 impl Choice {
-    fn is_whole(&self, place: usize) -> bool {
-        self.calls.get(place).is_some_and(|call| call.is_whole)
+    /// The arguments of a call that had all of them at once.
+    fn whole(&self, place: usize) -> Option<&str> {
+        self.calls.get(place)?.whole.as_deref()
     }
 
     /// The fragments of calls, where they have to go out as another text.
@@ -197,15 +200,10 @@ impl Choice {
         let name = function.and_then(|function| text(fields(function, ["name"])[0]));
         let name = name.filter(|name| !name.is_empty());
         let is_repeated = id.is_some() || name.is_some();
-        let is_whole = name.is_some() && function.is_some_and(has_all_arguments);
-        let fragment = self.place(
-            Call {
-                id,
-                index,
-                is_whole,
-            },
-            name.is_some(),
-        )?;
+        let whole = function.filter(|_| name.is_some()).and_then(all_arguments);
+        let arguments = function.and_then(|it| text(fields(it, ["arguments"])[0]));
+        let goes_on = !is_repeated && arguments.is_some_and(|it| !it.is_empty());
+        let fragment = self.place(Call { id, index, whole }, name.is_some(), goes_on)?;
         let is_placed = index == Some(fragment.index as u64);
         if is_placed && !(fragment.is_later && is_repeated) {
             return None;
@@ -218,6 +216,9 @@ impl Choice {
             if let Some(function) = function {
                 let mut function = RawObject::parse(function.get().as_bytes()).ok()?;
                 function.remove("name");
+                if fragment.is_repetition {
+                    function.set("arguments", &"").ok()?;
+                }
                 let function = RawValue::from_string(function.to_json()).ok()?;
                 whole.set("function", &function).ok()?;
             }
@@ -228,53 +229,58 @@ impl Choice {
     /// The call that a fragment belongs to. A new one has an id that did not come before, or an index;
     /// servers that number nothing, or everything with 0, still give each call an id and a name, or, as Gemini's
     /// does, a name and all arguments at once.
-    fn place(&mut self, call: Call, is_named: bool) -> Option<Fragment> {
-        let Call {
-            id,
-            index,
-            is_whole,
-        } = call;
+    ///
+    /// What `goes_on` has arguments alone, and no call begins with these: under a number that nobody knows they are the
+    /// last call's.
+    fn place(&mut self, call: Call, is_named: bool, goes_on: bool) -> Option<Fragment> {
+        let Call { id, index, whole } = call;
         // Some servers give all calls one id, and numbers that tell them apart.
         let is_other = |call: &Call| index.is_some() && call.index.is_some() && call.index != index;
         let same_id = |call: &Call| id.is_some() && call.id == id && !is_other(call);
         let same_index = |call: &Call| index.is_some() && call.index == index;
-        let known = self.calls.iter().position(same_id).or_else(|| {
+        let known = self.calls.iter().rposition(same_id).or_else(|| {
             let starts = is_named && id.is_some();
             let by_index = self.calls.iter().rposition(same_index);
             match by_index {
                 _ if starts => None,
-                Some(place) if is_whole && id.is_none() && self.is_whole(place) => None,
+                Some(place) if whole.is_some() && id.is_none() && self.whole(place).is_some() => {
+                    None
+                }
                 Some(place) => Some(place),
-                None if index.is_none() && !is_named => self.calls.len().checked_sub(1),
+                None if goes_on || (index.is_none() && !is_named) => {
+                    self.calls.len().checked_sub(1)
+                }
                 None => None,
             }
         });
         if let Some(index) = known {
-            return Some(Fragment {
-                index,
-                is_later: true,
-            });
+            let before = whole.as_ref().and_then(|_| self.whole(index));
+            let is_repetition = before.is_some() && before == whole.as_deref();
+            // Others give one id to all calls, each of which comes at once.
+            if before.is_none() || is_repetition {
+                return Some(Fragment {
+                    index,
+                    is_later: true,
+                    is_repetition,
+                });
+            }
         }
         if self.calls.len() >= MAX_CALLS {
             return None;
         }
-        self.calls.push(Call {
-            id,
-            index,
-            is_whole,
-        });
+        self.calls.push(Call { id, index, whole });
         Some(Fragment {
             index: self.calls.len() - 1,
             is_later: false,
+            is_repetition: false,
         })
     }
 }
 
-/// Whether a function has the whole of an object as its arguments.
-fn has_all_arguments(function: &RawValue) -> bool {
-    let arguments = text(fields(function, ["arguments"])[0]);
-    arguments.is_some_and(|it| {
-        it.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(&it).is_ok()
+/// The arguments of a function, where they are the whole of an object.
+fn all_arguments(function: &RawValue) -> Option<String> {
+    text(fields(function, ["arguments"])[0]).filter(|it| {
+        it.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(it).is_ok()
     })
 }
 
@@ -362,6 +368,15 @@ mod tests {
         let null = r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}],"usage":null}"#;
         let alone = r#"{"choices":[],"usage":{"total_tokens":3.0}}"#;
         assert_eq!(run(true, &[at_once]), [null, alone]);
+        // Clients read its choices, which are none.
+        for none in [
+            r#"{"choices":null,"usage":{"total_tokens":3.0}}"#,
+            r#"{"usage":{"total_tokens":3.0}}"#,
+        ] {
+            let out = run(true, &[TEXT, END, none]);
+            let last: Value = serde_json::from_str(&out[2]).unwrap();
+            assert_eq!(last, serde_json::from_str::<Value>(alone).unwrap());
+        }
     }
 
     fn calls(fragments: &[Value]) -> Vec<Value> {
@@ -447,6 +462,24 @@ mod tests {
             at_once("f", "1}"),
         ];
         assert_eq!(indexes(&in_pieces), [0, 0, 0]);
+        // Another number with each fragment.
+        let counted = [
+            start(Some(0), "a"),
+            part(Some(1)),
+            part(Some(2)),
+            start(Some(3), "b"),
+            part(Some(4)),
+        ];
+        assert_eq!(indexes(&counted), [0, 0, 0, 1, 1]);
+        // One id for all, each at once, without numbers; and one that is said once more as a whole.
+        let same = |x: u8| json!({"id": "f", "function": {"name": "f", "arguments": format!("{{\"x\":{x}}}")}});
+        let all = calls(&[same(1), same(2), same(2)]);
+        let told = all
+            .iter()
+            .map(|it| (&it["index"], &it["function"]["arguments"]));
+        let told: Vec<_> = told.collect();
+        let wanted = json!([[0, "{\"x\":1}"], [1, "{\"x\":2}"], [1, ""]]);
+        assert_eq!(json!(told), wanted);
         // The id and the name again.
         let again = calls(&[start(Some(0), "a"), start(Some(0), "a")]);
         assert_eq!(again[1], json!({"index": 0, "function": {"arguments": ""}}));

@@ -24,7 +24,7 @@ use crate::{
     model_router::Call,
     providers::{
         ChatRequest, RawObject,
-        fields::{each, fields, text},
+        fields::{each, fields, first, text},
     },
 };
 
@@ -36,8 +36,10 @@ pub(super) async fn answer(State(gateway): Shared, request: Request) -> Response
 
 async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<Response, Refusal> {
     let (body, held) = gateway.read(body).await?;
-    if body.get("input").is_none() {
-        let message = "`input` is missing: expected a text, tokens, or a list of these";
+    // Who answers that with nothing would count as a model that fails.
+    let is_empty = |input: &RawValue| input.get().starts_with('[') && first(input).is_none();
+    if body.get("input").is_none_or(is_empty) {
+        let message = "`input` is missing or empty: expected a text, tokens, or a list of these";
         return Err(Refusal::bad_request(Some("input"), message));
     }
     let route = target::only_model(&gateway.models, &admitted.call, &body)?;

@@ -74,7 +74,9 @@ async fn count(
     let (body, _held) = gateway.read(body).await?;
     let route = target::route(&gateway.models, &admitted.call, &body)?;
     let prompt = route.prompts("").map(estimate::tokens_of).max();
-    let read = request::tokens(&super::values(&body)?) as u64;
+    let asked = super::values(&body)?;
+    request::turns(&asked)?;
+    let read = request::tokens(&asked) as u64;
     let tokens = read.saturating_add(prompt.unwrap_or(0));
     let mut response = answer::json(json!({"input_tokens": tokens}).to_string());
     let headers = response.headers_mut();

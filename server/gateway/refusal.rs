@@ -27,6 +27,8 @@ use crate::{
 const LONG: Duration = Duration::from_secs(60);
 /// Nobody opens again later than a month from now: such a time is a mistake.
 const LONGEST: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+/// The code for an address that sends too many wrong keys.
+const TOO_MANY_WRONG: &str = "too_many_wrong_keys";
 
 /// A limit of a key that a request has met.
 #[derive(Debug)]
@@ -132,17 +134,18 @@ impl Refusal {
         self.status == StatusCode::UNAUTHORIZED
     }
 
+    /// Whether its address sends too many wrong keys.
+    pub(super) fn is_of_too_many(&self) -> bool {
+        self.code == Some(TOO_MANY_WRONG)
+    }
+
     /// An address that sends too many wrong keys.
     pub(super) fn too_many_wrong(after: Duration) -> Self {
         let message = "Too many requests without a valid key have come from this address. One with a valid key is \
              answered at any time.";
         Self {
             retry_after: Some(after),
-            ..Self::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                Some("too_many_wrong_keys"),
-                message,
-            )
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, Some(TOO_MANY_WRONG), message)
         }
     }
 

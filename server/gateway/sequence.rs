@@ -57,6 +57,8 @@ pub(super) struct Sequence {
     /// The id of the chat completion.
     pub(super) id: Value,
     pub(super) finish_reason: Option<String>,
+    /// The choice that said it.
+    pub(super) last: Value,
     pub(super) has_calls: bool,
     pub(super) refuses: bool,
     /// Null where none was given.
@@ -90,6 +92,7 @@ impl Default for Sequence {
             thoughts: Thoughts::default(),
             id: Value::Null,
             finish_reason: None,
+            last: Value::Null,
             has_calls: false,
             refuses: false,
             usage: Value::Null,
@@ -146,6 +149,7 @@ impl Sequence {
         };
         if let Some(reason) = finish::reason_of(choice) {
             self.finish_reason = Some(reason.to_owned());
+            self.last = choice.clone();
         }
         if let Some(delta) = choice["delta"].as_object() {
             self.read_delta(delta, steps);

@@ -110,7 +110,8 @@ impl KeyLedger {
         untold
     }
 
-    fn free(&self) -> Amount {
+    /// What was granted and is neither used nor reserved; less than nothing where more was used.
+    pub(super) fn free(&self) -> Amount {
         self.granted - self.used - self.reserved
     }
 

@@ -336,6 +336,8 @@ impl Reservation {
                 return Err(SpendingRefused::Unknown);
             };
             if let Some(spent) = refused {
+                // The database counts as spent what it granted this process, which is there for the next call.
+                let spent = spent - self.account.ledger.lock().free().at_least_zero();
                 return Err(SpendingRefused::OverBudget(OverBudget {
                     limits: self.limits,
                     spent,

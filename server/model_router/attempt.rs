@@ -97,21 +97,41 @@ impl Occasion<'_> {
         })
     }
 
-    /// The model is left alone, as its breaker is open. Where evidence counts what becomes of the request
-    /// there, it counts as the attempt that opened the breaker; whether it does.
-    pub(super) fn skip(&self, opened: &OpeningFault) -> bool {
+    /// The model is left alone, as its breaker is open or our account has no slot for it. Where evidence counts
+    /// what becomes of the request there, this is told: what opened the breaker, or that the account was at fault.
+    pub(super) fn skip(&self, why: &OpeningFault) -> Option<SkippedModel> {
         let event = self.event();
-        let is_counted = event.counted;
-        if is_counted {
-            self.metrics.record(Event {
-                at_ms: now_ms(),
-                latency_ms: opened.latency_ms,
-                outcome: Outcome::Fault(opened.kind),
-                cause: Some(opened.cause),
+        event.counted.then(|| SkippedModel {
+            metrics: self.metrics.clone(),
+            event: Some(Event {
+                latency_ms: why.latency_ms,
+                outcome: Outcome::Fault(why.kind),
+                cause: Some(why.cause),
                 ..event
-            });
+            }),
+        })
+    }
+}
+
+/// A model that was not asked, as evidence is told when this is dropped.
+pub(super) struct SkippedModel {
+    metrics: Arc<dyn Recorder>,
+    event: Option<Event>,
+}
+
+impl SkippedModel {
+    /// Evidence is told something else: what became of the model when it was asked after all.
+    pub(super) fn withdraw(&mut self) {
+        self.event = None;
+    }
+}
+
+impl Drop for SkippedModel {
+    fn drop(&mut self) {
+        if let Some(event) = self.event.take() {
+            let at_ms = now_ms();
+            self.metrics.record(Event { at_ms, ..event });
         }
-        is_counted
     }
 }
 

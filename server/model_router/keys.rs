@@ -17,7 +17,7 @@ use super::{
     },
 };
 use crate::providers::{
-    fault::{Fault, FaultKind},
+    fault::{Fault, FaultKind, LimitScope},
     openai_compatible::OpenAiCompatible,
     retry_after,
 };
@@ -68,8 +68,10 @@ impl ProviderKey {
                 return true;
             }
             FaultKind::Payment | FaultKind::AccountLimit => NO_FUNDS,
-            // Of this model only; its quota knows until when.
-            FaultKind::RateLimited if fault.is_models && fault.retry_after.is_some() => {
+            // Of some models only; their quotas know until when.
+            FaultKind::RateLimited
+                if fault.scope != LimitScope::Account && fault.retry_after.is_some() =>
+            {
                 return true;
             }
             FaultKind::RateLimited => TOO_OFTEN,

@@ -3,7 +3,7 @@
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use super::{catalog::Model, repeats};
-use crate::providers::fault::{Cause, Elsewhere, FaultKind};
+use crate::providers::fault::{Cause, Elsewhere, FaultKind, LimitScope};
 
 /// A failed attempt, as far as the next step depends on it.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +11,7 @@ pub(super) struct FailedAttempt {
     pub(super) position: usize,
     pub(super) kind: FaultKind,
     pub(super) cause: Cause,
+    pub(super) scope: LimitScope,
     pub(super) retry_after: Option<Duration>,
     /// Whether the same model is to be asked once more, with a request that was mended, or with another key.
     pub(super) again: bool,
@@ -95,7 +96,10 @@ pub(super) fn next(
             let Some(other) = route.get(failed.position) else {
                 return true;
             };
-            let same_account = failed.kind.is_accounts() && other.provider == model.provider;
+            // What costs nothing may be used up where what is paid for is not.
+            let is_beside = failed.scope == LimitScope::Free && other.tier < model.tier;
+            let same_account =
+                failed.kind.is_accounts() && other.provider == model.provider && !is_beside;
             let as_small = failed.cause == Cause::ContextLength && model.context <= other.context;
             !same_account && !as_small
         })
@@ -157,7 +161,7 @@ pub(super) fn next(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model_router::catalog::Catalog;
+    use crate::model_router::catalog::{Catalog, Tier};
 
     const TEN_SECONDS: Duration = Duration::from_secs(10);
 
@@ -180,6 +184,7 @@ mod tests {
             position,
             kind,
             cause: Cause::of_kind(kind),
+            scope: LimitScope::Account,
             retry_after: None,
             again: false,
         }
@@ -260,6 +265,20 @@ mod tests {
                 at(2)
             );
         }
+    }
+
+    #[test]
+    fn a_limit_of_what_costs_nothing_leaves_what_is_paid_for_at_the_same_provider() {
+        let mut route = route(&[("a", 1), ("a", 1), ("a", 1)]);
+        Arc::make_mut(&mut route[2]).tier = Tier::Paid;
+        let used_up = FailedAttempt {
+            scope: LimitScope::Free,
+            ..failed(0, FaultKind::RateLimited)
+        };
+        assert_eq!(next(&route, &[used_up], &[], &[], TEN_SECONDS), at(2));
+        let of_all = failed(0, FaultKind::RateLimited);
+        let none = next(&route, &[of_all], &[], &[], TEN_SECONDS);
+        assert_eq!(none, NextAttempt::Stop);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod common;
 mod free;
 mod pool;
 pub mod record;
+mod rest_news;
 pub mod schedule;
 mod slot;
 pub mod store;
@@ -31,6 +32,7 @@ use tokio::time::{Instant, timeout};
 use self::{
     common::Keeper,
     pool::{QuotaPool, now},
+    rest_news::{RestLine, RestNews, Resting},
     schedule::{AccountLimits, LeftUntil, SlotRefusal, SlotRequest},
     store::QuotaStore,
 };
@@ -39,7 +41,7 @@ pub(super) use self::{
     slot::{Bookings, Sent, Slot},
 };
 use super::catalog::{Catalog, Model, Provider, Tier};
-use crate::providers::{self, retry_after};
+use crate::providers::{self, fault::LimitScope, retry_after};
 
 /// How long a new catalog waits for what is kept of its accounts.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -52,6 +54,7 @@ pub(super) struct Quotas {
     keeper: Mutex<Option<Keeper>>,
     /// Whether tokens are limited anywhere, so that it is worth counting them.
     counts_tokens: AtomicBool,
+    rest_news: Arc<RestNews>,
 }
 
 /// One account.
@@ -59,8 +62,10 @@ struct Account {
     whole: Arc<QuotaPool>,
     /// What its provider said of each model with answers.
     models: HashMap<Arc<str>, Arc<QuotaPool>>,
-    /// Those among them that cost nothing.
+    /// Those among them that cost nothing, or whose price is not known.
     free: HashSet<Arc<str>>,
+    /// Those of which the catalog says that they cost nothing.
+    said_free: HashSet<Arc<str>>,
 }
 
 impl Account {
@@ -135,6 +140,8 @@ impl Quotas {
             let models = catalog.models.iter();
             let models = models.filter(|it| it.provider == provider.name);
             let free = models.clone().filter(|it| it.tier == Tier::Free);
+            let said_free = free.clone().filter(|it| it.is_priced);
+            let said_free = said_free.map(|it| it.base().clone()).collect();
             let free = free.map(|it| it.base().clone()).collect();
             let models = models.map(|it| {
                 let pool = before.and_then(|before| before.models.get(it.base()));
@@ -146,6 +153,7 @@ impl Quotas {
                 whole,
                 models,
                 free,
+                said_free,
             };
             (label, account)
         };
@@ -164,6 +172,7 @@ impl Quotas {
             accounts,
             keeper: Mutex::new(self.keeper.lock().clone()),
             counts_tokens: counts_tokens.into(),
+            rest_news: self.rest_news.clone(),
         }
     }
 
@@ -208,12 +217,12 @@ impl Quotas {
         }
     }
 
-    /// A provider that was asked for this model takes nothing from our account for so long; nothing for this model,
-    /// where its limits are each model's own, and nothing for what costs nothing, where this model does not.
+    /// A provider that was asked for this model takes nothing from our account for so long: nothing of what its limit is
+    /// about, by its words, else by what is known of the account and of the model.
     ///
     /// Where no quota of the model is known, a wait that no limit lasts tells nothing, and its models rest, each by
     /// itself: a short rest of all of them must not become as long as one of those that cost nothing.
-    pub(super) fn rest(&self, label: &str, model: &Model, after: Duration, is_models: bool) {
+    pub(super) fn rest(&self, label: &str, model: &Model, after: Duration, scope: LimitScope) {
         let Some(account) = self.accounts.get(label) else {
             return;
         };
@@ -222,28 +231,73 @@ impl Quotas {
         if span < after && !is_limited {
             return;
         }
-        let (begins, what) = match (is_models, is_limited, model.tier) {
-            (true, ..) => {
-                let of_model = |name: &Arc<str>| name == model.base();
-                (account.rest(span, of_model), "model")
+        let is_asked = |name: &Arc<str>| name == model.base();
+        let is_of_free = || account.whole.standing().is_some_and(|it| it.only_free);
+        let (begins, what) = match (scope, is_limited, model.tier) {
+            (LimitScope::Model, ..) => {
+                let begins = account.rest(span, is_asked);
+                (begins, Resting::Model(model.base().clone()))
             }
-            (false, true, _) => (account.whole.rest(span), "account"),
-            (false, false, Tier::Free) => {
+            (LimitScope::Free, true, _) if is_of_free() => {
+                (account.whole.rest(span), Resting::Tier)
+            }
+            (LimitScope::Free, ..) => {
+                // Of a model without prices nobody has said that it costs nothing.
+                let is_free = |name: &Arc<str>| is_asked(name) || account.said_free.contains(name);
+                (account.rest(span, is_free), Resting::Tier)
+            }
+            (LimitScope::Account, true, _) => (account.whole.rest(span), Resting::Account),
+            (LimitScope::Account, false, Tier::Free) => {
                 let is_free = |name: &Arc<str>| account.free.contains(name);
-                (account.rest(span, is_free), "tier")
+                (account.rest(span, is_free), Resting::Tier)
             }
-            (false, false, _) => (account.rest(span, |_| true), "account"),
+            (LimitScope::Account, false, _) => (account.rest(span, |_| true), Resting::Account),
         };
         if begins {
-            let until_ms = now().utc_ms.saturating_add(span.as_millis() as i64);
-            let until = DateTime::from_timestamp_millis(until_ms).unwrap_or_default();
-            let until = until.to_rfc3339_opts(SecondsFormat::Secs, true);
-            tracing::warn!(
+            self.tell_of_rest(label, model, what, span);
+        }
+    }
+
+    fn tell_of_rest(&self, label: &str, model: &Model, what: Resting, span: Duration) {
+        let (rests, now) = (what.name(), now());
+        let until_ms = now.utc_ms.saturating_add(span.as_millis() as i64);
+        let until = DateTime::from_timestamp_millis(until_ms).unwrap_or_default();
+        let until = until.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let model = &*model.name;
+        match self.rest_news.begins(label, what, now.at + span, now.at) {
+            Some(RestLine::Begins) => tracing::warn!(
                 account = label,
-                model = &*model.name,
-                rests = what,
+                model,
+                rests,
                 until,
                 "the provider takes no more requests from our account for now"
+            ),
+            Some(RestLine::Again(times)) => tracing::warn!(
+                account = label,
+                model,
+                rests,
+                until,
+                times,
+                "the provider goes on refusing our account"
+            ),
+            None => {}
+        }
+    }
+
+    /// A provider has answered a request of this account for this model.
+    pub(super) fn answered(&self, label: &str, model: &Model) {
+        let is_about = |what: &Resting| match what {
+            Resting::Account => true,
+            Resting::Tier => model.tier == Tier::Free,
+            Resting::Model(name) => name == model.base(),
+        };
+        for (what, times) in self.rest_news.answered(label, is_about, Instant::now()) {
+            tracing::info!(
+                account = label,
+                model = &*model.name,
+                rests = what.name(),
+                times,
+                "the provider takes requests from our account again"
             );
         }
     }

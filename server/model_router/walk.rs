@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use self::request::turn;
 use super::{
     Call, ModelRouter, RouteError, Urgency,
-    attempt::{Attempt, Occasion},
+    attempt::{Attempt, Occasion, SkippedModel},
     breakers::{Admission, OpeningFault, Pass},
     catalog::{Model, Timeouts},
     catalog_in_use::CatalogInUse,
@@ -105,6 +105,8 @@ pub(super) struct Walk<'a> {
     queued: Duration,
     /// Whether an event has told evidence how the arm fares.
     is_told: bool,
+    /// What it is told where the account of the arm's model has no slot: at the end, as the call may wait for it.
+    no_slot: Option<SkippedModel>,
     /// An attempt that was refused in a way that another model has to judge.
     refused: Option<Attempt>,
 }
@@ -146,11 +148,8 @@ impl<'a> Walk<'a> {
                 in_use.catalog.task(&route.task)?.calls
             }),
         };
-        let providers = route.models.iter().map(|it| &it.provider);
-        let has_one_provider = providers
-            .clone()
-            .zip(providers.skip(1))
-            .all(|(a, b)| a == b);
+        let kinds = route.models.iter().map(|it| (&it.provider, it.tier));
+        let rest_as_one = kinds.clone().zip(kinds.skip(1)).all(|(a, b)| a == b);
         Self {
             in_use: route
                 .in_use
@@ -172,8 +171,8 @@ impl<'a> Walk<'a> {
             skipped: Vec::new(),
             closed: Vec::new(),
             resting: Vec::new(),
-            // Nobody is asked for another model of the provider whose account rests.
-            waits_out_rest: has_one_provider,
+            // Nobody is asked for another model that rests with it.
+            waits_out_rest: rest_as_one,
             tried: Vec::new(),
             key: None,
             turn,
@@ -182,6 +181,7 @@ impl<'a> Walk<'a> {
             refused_slots: Vec::new(),
             queued: Duration::ZERO,
             is_told: false,
+            no_slot: None,
             refused: None,
         }
     }
@@ -243,7 +243,9 @@ impl<'a> Walk<'a> {
             attempt.inspect(Inspection::new(&task.checks, request, limit));
         }
         self.call.request.trace = attempt.span();
-        self.is_told = true;
+        if self.position == 0 {
+            self.tell();
+        }
         let (sent, course) = slot.send();
         attempt.goes_by(course, goes_on.then(|| self.user()));
         self.key = Some(key.clone());
@@ -317,6 +319,12 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Evidence is told how the arm fares: nothing else is told of it.
+    fn tell(&mut self) {
+        self.is_told = true;
+        self.no_slot.iter_mut().for_each(SkippedModel::withdraw);
+    }
+
     fn user(&self) -> Option<u64> {
         self.route.subject.as_ref().map(Subject::key)
     }
@@ -327,7 +335,8 @@ impl<'a> Walk<'a> {
             priority, start_by, ..
         } = self.call.urgency;
         let start_by = start_by.unwrap_or_else(|| Instant::now() + PATIENCE);
-        let is_beside = self.route.variant == Variant::Candidate && self.is_told;
+        let is_beside = self.is_told || self.position > 0;
+        let is_beside = self.route.variant == Variant::Candidate && is_beside;
         SlotRequest {
             is_spare: (is_beside || priority == Priority::Batch) && self.router.is_in_rollout(),
             turn: self.turn,
@@ -361,12 +370,17 @@ impl<'a> Walk<'a> {
             cause: Cause::AccountLimit,
             latency_ms: 0.0,
         };
-        self.is_told |= self.occasion(model).skip(&ours);
+        if self.no_slot.is_none() {
+            self.no_slot = self.occasion(model).skip(&ours);
+        }
         let until = Instant::now() + refused.after;
         if refused.reason == SlotRefusalReason::Rest {
-            // As after the refusal itself, the provider is asked for no other model either.
+            // As after the refusal itself, the provider is asked for no other model either, but for one that is paid
+            // for where this one costs nothing: it says itself whether it rests.
             let models = self.route.models.iter().enumerate();
-            let of_provider = models.filter(|(_, other)| other.provider == model.provider);
+            let rests =
+                |other: &Model| other.provider == model.provider && other.tier <= model.tier;
+            let of_provider = models.filter(|(_, other)| rests(other));
             let positions = of_provider.map(|(position, _)| position);
             self.closed.extend(positions.clone());
             if !self.waits_out_rest {
@@ -382,7 +396,9 @@ impl<'a> Walk<'a> {
     }
 
     fn skip(&mut self, model: &Arc<Model>, opened: &OpeningFault) {
-        self.is_told |= self.occasion(model).skip(opened);
+        if self.occasion(model).skip(opened).is_some() {
+            self.tell();
+        }
         self.skipped.push(self.position);
         self.call
             .trail

@@ -8,6 +8,7 @@
 
 mod cause;
 mod kind;
+mod limit_scope;
 mod numbers;
 mod said;
 mod wording;
@@ -21,6 +22,7 @@ use self::said::ErrorContents;
 pub use self::{
     cause::Cause,
     kind::{Elsewhere, FaultKind},
+    limit_scope::LimitScope,
 };
 use super::{openrouter, retry_after};
 use crate::_core::json_text;
@@ -130,8 +132,8 @@ pub struct Fault {
     pub status: Option<u16>,
     /// How long the provider asks to wait.
     pub retry_after: Option<Duration>,
-    /// Whether a limit of our account is one of this model's own there.
-    pub is_models: bool,
+    /// What a limit of our account is about.
+    pub scope: LimitScope,
     /// As long as it came, so that a secret in it is whole when it is replaced.
     detail: String,
     /// Numbers in a refusal that may count a prompt's tokens.
@@ -149,7 +151,7 @@ impl Fault {
             cause: Cause::of_kind(kind),
             status: None,
             retry_after: None,
-            is_models: false,
+            scope: LimitScope::Account,
             detail: detail.into(),
             sizes: Vec::new(),
         }
@@ -224,7 +226,10 @@ impl Fault {
             cause,
             status,
             retry_after,
-            is_models: cause == Cause::AccountLimit && cause::is_models_own(body, said),
+            scope: match cause {
+                Cause::AccountLimit => LimitScope::by(body, said),
+                _ => LimitScope::Account,
+            },
             sizes: if is_open {
                 wording::sizes(&said.texts)
             } else {

@@ -9,7 +9,6 @@ mod reading;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -31,6 +30,7 @@ use super::{
     listing::Listed,
     openrouter::FreeRequests,
     reply,
+    request_body::RequestBody,
     stream::{Steps, only_step},
 };
 
@@ -287,12 +287,16 @@ impl OpenAiCompatible {
         self.post(&self.endpoint, request, body).await
     }
 
-    async fn post(&self, to: &Url, asked: &ChatRequest, body: String) -> Result<Response, Fault> {
-        let body = Bytes::from(body);
+    async fn post(
+        &self,
+        to: &Url,
+        asked: &ChatRequest,
+        body: RequestBody,
+    ) -> Result<Response, Fault> {
         let request = || {
             let request = self.http.post(to.clone()).headers(self.headers.clone());
             let json = HeaderValue::from_static("application/json");
-            let mut request = request.header(CONTENT_TYPE, json).body(body.clone());
+            let mut request = request.header(CONTENT_TYPE, json).body(body.to_send());
             if let Some(trace) = asked.trace {
                 request = request.header(TRACE_PARENT, trace.to_string());
             }
@@ -380,7 +384,7 @@ fn below(base_url: &str, path: &str) -> Option<Url> {
     is_plain.then_some(url)
 }
 
-fn json(request: &ChatRequest, stream: bool) -> Result<String, Fault> {
+fn json(request: &ChatRequest, stream: bool) -> Result<RequestBody, Fault> {
     request.body(stream).map_err(|error| {
         let detail = format!("the request is no JSON: {error}");
         Fault::new(FaultKind::BadRequest, detail)

@@ -5,12 +5,19 @@
 
 use std::{fmt, sync::Arc};
 
+use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::{RawValue, to_raw_value};
 
+/// Values of so many bytes are sent from where they lie.
+const LONG: usize = 16 * 1024;
+
 /// A JSON object; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct RawObject(Vec<(Arc<str>, Arc<RawValue>)>);
+pub struct RawObject(Vec<(Arc<str>, Shared)>);
+
+/// A value that is not copied. What serde reads is a box, of which an `Arc` of the text alone would be another copy.
+type Shared = Arc<Box<RawValue>>;
 
 impl RawObject {
     /// Reads an object; an error for anything else.
@@ -27,7 +34,7 @@ impl RawObject {
 
     /// Gives a field this value, in its place, or at the end where there is none.
     pub fn set(&mut self, name: &str, value: &impl serde::Serialize) -> serde_json::Result<()> {
-        let value: Arc<RawValue> = to_raw_value(value)?.into();
+        let value: Shared = to_raw_value(value)?.into();
         let place = self.0.iter().position(|(key, _)| **key == *name);
         let mut index = 0;
         self.0.retain(|(key, _)| {
@@ -64,22 +71,52 @@ impl RawObject {
 
     /// The object as text.
     pub fn to_json(&self) -> String {
-        let length = self
-            .0
-            .iter()
-            .map(|(key, value)| key.len() + value.get().len() + 4);
-        let mut json = String::with_capacity(length.sum::<usize>() + 2);
+        self.written(usize::MAX).1
+    }
+
+    /// The object as text, in parts that belong one behind another. Long values are not copied.
+    pub fn to_parts(&self) -> Vec<Bytes> {
+        let (mut parts, last) = self.written(LONG);
+        parts.push(last.into());
+        parts
+    }
+
+    /// The object as text: the parts up to the last value of so many bytes, and what is behind it.
+    fn written(&self, long: usize) -> (Vec<Bytes>, String) {
+        let mut parts = Vec::new();
+        let short = self.0.iter().map(|(key, value)| {
+            let value = value.get().len();
+            key.len() + 4 + if value < long { value } else { 0 }
+        });
+        let mut json = String::with_capacity(short.sum::<usize>() + 2);
         json.push('{');
         for (index, (key, value)) in self.0.iter().enumerate() {
             if index > 0 {
                 json.push(',');
             }
-            json.push_str(&serde_json::Value::from(&**key).to_string());
+            match key.contains(|it: char| matches!(it, '"' | '\\') || it.is_control()) {
+                false => json.extend(["\"", key, "\""]),
+                true => json.push_str(&serde_json::Value::from(&**key).to_string()),
+            }
             json.push(':');
-            json.push_str(value.get());
+            if value.get().len() < long {
+                json.push_str(value.get());
+            } else {
+                parts.push(std::mem::take(&mut json).into());
+                parts.push(Bytes::from_owner(LongText(value.clone())));
+            }
         }
         json.push('}');
-        json
+        (parts, json)
+    }
+}
+
+/// A value as bytes that are not copied.
+struct LongText(Shared);
+
+impl AsRef<[u8]> for LongText {
+    fn as_ref(&self) -> &[u8] {
+        self.0.get().as_bytes()
     }
 }
 
@@ -126,6 +163,25 @@ mod tests {
         object.remove("big");
         assert!(object.get("big").is_none() && object.get("none").is_none());
         assert!(object.names().eq(["z", "model", "e", "ø", "stream"]));
+    }
+
+    #[test]
+    fn in_parts_it_is_the_same_text() {
+        let long = format!("[{}1]", "1,".repeat(LONG));
+        for text in [
+            "{}".to_owned(),
+            r#"{"a":1,"\u0007 \"":"b"}"#.to_owned(),
+            format!(r#"{{"messages":{long}}}"#),
+            format!(r#"{{"a":1,"messages":{long},"tools":{long},"z":[]}}"#),
+        ] {
+            let object = RawObject::parse(text.as_bytes()).unwrap();
+            assert_eq!(object.to_parts().concat(), text.as_bytes());
+            assert_eq!(object.to_json(), text);
+        }
+        let object = RawObject::parse(format!(r#"{{"messages":{long}}}"#).as_bytes()).unwrap();
+        let value = object.get("messages").unwrap().get();
+        let sent = object.to_parts();
+        assert!(sent.iter().any(|it| it.as_ptr() == value.as_ptr()));
     }
 
     #[test]

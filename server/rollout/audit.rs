@@ -131,11 +131,15 @@ pub fn what_follows(decision: &Decision) -> String {
         Decision::Stay(Stay::OutsideWindow(opens)) => {
             format!("nothing: it waits for its window until {}", minute(*opens))
         }
+        Decision::Stay(Stay::Clearing(until)) => format!(
+            "nothing: the cause of the hold is gone; it goes on at {} if nothing speaks against the candidate until then",
+            minute(*until)
+        ),
         Decision::Stay(stay) => match stay {
             Stay::Ended => "nothing: it has ended",
             Stay::Paused => "nothing: it is paused",
             Stay::AtGate => "nothing: a person is asked",
-            Stay::Held => "nothing: the cause of the hold is still there",
+            Stay::Held | Stay::Clearing(_) => "nothing: the cause of the hold is still there",
             Stay::TooLittleEvidence => "nothing: there is too little evidence",
             Stay::Guarded => "nothing: a figure of the candidate is above the stage's guard",
             Stay::Soaking | Stay::OutsideWindow(_) => "nothing: the stage is not over",

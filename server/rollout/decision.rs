@@ -71,6 +71,8 @@ pub enum Stay {
     AtGate,
     /// The cause of the hold is still there.
     Held,
+    /// It is gone, and nothing must speak against the candidate until this time.
+    Clearing(DateTime<Utc>),
     /// Nothing is known yet, or not enough.
     TooLittleEvidence,
     /// A figure of the candidate is above the stage's guard.
@@ -108,7 +110,7 @@ pub fn decide(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc
         (State::WaitingAtGate { .. }, None) if opens_late(plan, status, finding) => {}
         (State::WaitingAtGate { .. }, _) => return Decision::Stay(Stay::AtGate),
         (State::Holding { because }, Some(cause)) if because == cause => {
-            return Decision::Stay(Stay::Held);
+            return Decision::Stay(held(because, finding, status));
         }
         (_, Some(cause)) => return Decision::Hold(cause),
         (State::Holding { .. }, None) => return Decision::Resume,
@@ -240,6 +242,17 @@ fn hold(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc>) -> 
         Some(Hold::NoTraffic)
     } else {
         None
+    }
+}
+
+/// Whether a hold has its cause, or only waits until it has been clear for long enough.
+fn held(because: Hold, finding: &Finding, status: &Status) -> Stay {
+    let is_gone = finding.level == Level::Clear && finding.alarms.is_empty();
+    match (because, status.clear_since) {
+        (Hold::Watch | Hold::Evidence | Hold::BothSidesFailing, Some(since)) if is_gone => {
+            Stay::Clearing(since + CALM)
+        }
+        _ => Stay::Held,
     }
 }
 

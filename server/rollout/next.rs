@@ -21,7 +21,7 @@ pub struct Next {
     /// The stage that comes then, counted from 1; null after the last, and where none comes.
     pub stage: Option<usize>,
     /// When the soak is over at the earliest, where that is waited for and its clock goes on; when the next
-    /// window opens, where that is.
+    /// window opens, where that is; when a hold ends whose cause is gone, if nothing comes in between.
     pub at: Option<DateTime<Utc>>,
 }
 
@@ -59,7 +59,7 @@ pub enum Waits {
     Paused,
     /// A person is asked.
     AtGate,
-    /// The cause of the hold is still there.
+    /// It is held: the cause is still there, or was until a moment ago. Then `at` says when it goes on.
     Held,
     /// There is too little evidence.
     TooLittleEvidence,
@@ -99,7 +99,7 @@ impl Next {
             // Stages are counted from 1, and the next one is one on.
             stage: has_next.then_some(status.stage + 2),
             at: match decision {
-                Decision::Stay(Stay::OutsideWindow(opens)) => Some(*opens),
+                Decision::Stay(Stay::OutsideWindow(at) | Stay::Clearing(at)) => Some(*at),
                 // Older releases took plans with stages of millions of years.
                 _ => left
                     .and_then(|left| TimeDelta::from_std(left).ok())
@@ -116,7 +116,7 @@ impl From<Stay> for Waits {
             Stay::Ended => Self::Ended,
             Stay::Paused => Self::Paused,
             Stay::AtGate => Self::AtGate,
-            Stay::Held => Self::Held,
+            Stay::Held | Stay::Clearing(_) => Self::Held,
             Stay::TooLittleEvidence => Self::TooLittleEvidence,
             Stay::Guarded => Self::Guarded,
             Stay::Soaking => Self::Soaking,

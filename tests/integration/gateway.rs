@@ -371,6 +371,10 @@ async fn embeddings_come_from_one_model_and_as_they_were_asked_for() {
     assert_eq!(float["data"][0]["embedding"], json!([0.5, -1.0]));
     let base64 = ask(json!({"model": "a", "input": "x", "encoding_format": "base64", "y": 1.0}));
     assert_eq!(base64.await.json()["data"][0]["embedding"], "AAAAPwAAgL8=");
+    // No model fails whose caller asks for nothing.
+    let nothing = ask(json!({"model": "a", "input": []})).await;
+    assert_eq!(nothing.status, StatusCode::BAD_REQUEST, "{}", nothing.text);
+    assert_eq!(nothing.json()["error"]["param"], "input");
     let failed = ask(json!({"model": "b", "input": "x"})).await;
     assert_eq!(failed.status, StatusCode::BAD_GATEWAY);
     let tried = "b@up:upstream-error";

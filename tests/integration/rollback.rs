@@ -180,9 +180,11 @@ async fn a_candidate_with_an_outage_comes_back_by_itself_four_times_and_then_no_
     };
     let patience = Duration::from_secs(30);
     let over = CancellationToken::new();
+    // What fails before an outage is known counts, and on a busy machine four times that much is above the
+    // usual limit within an hour, which holds.
     let plan = plan("1h", "automatic").replace(
         "outage_period = \"0s\"",
-        "outage_calm = \"4s\"\noutage_period = \"1h\"",
+        "outage_calm = \"4s\"\noutage_period = \"1h\"\nmax_error_rate = 0.5",
     );
     let story = async {
         let id = server.begin_rollout(&plan).await;

@@ -9,14 +9,14 @@ use super::{
         sequence::{Block, BlockStep, Sequence},
         thinking::Thoughts,
     },
-    reply, request,
+    reply::{self, Asked},
+    request,
 };
 use crate::providers::Delta;
 
 /// The events of one answer.
 pub(super) struct Events {
-    /// The name that the caller gave the model.
-    asked_as: String,
+    asked: Asked,
     input_tokens: usize,
     model: String,
     sequence: Sequence,
@@ -28,9 +28,8 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) fn new(asked: &Map<String, Value>) -> Self {
-        let name = asked.get("model").and_then(Value::as_str);
         Self {
-            asked_as: name.unwrap_or_default().to_owned(),
+            asked: Asked::of(asked),
             input_tokens: request::tokens(asked),
             model: String::new(),
             sequence: Sequence::default(),
@@ -62,7 +61,7 @@ impl Events {
         });
         let message = json!({
             "id": reply::id(&self.sequence.id), "type": "message", "role": "assistant",
-            "model": self.asked_as, "content": [], "stop_reason": null, "stop_sequence": null,
+            "model": self.asked.model, "content": [], "stop_reason": null, "stop_sequence": null,
             "usage": usage,
         });
         event(&json!({"type": "message_start", "message": message})) + PING
@@ -108,7 +107,7 @@ impl Events {
 
 impl AnswerWriter for Events {
     fn whole(self, raw: String, model: &str) -> Result<String, Refusal> {
-        reply::message(&raw, model, &self.asked_as)
+        reply::message(&raw, model, &self.asked)
     }
 
     fn begin(&mut self, model: &str) -> String {
@@ -126,14 +125,16 @@ impl AnswerWriter for Events {
         let mut out = self.write(steps);
         let sequence = &self.sequence;
         let reason = sequence.finish_reason.as_deref();
-        let reason = reply::stop_reason(reason, sequence.has_calls, sequence.refuses);
+        let stop = self.asked.stop(&sequence.last);
+        let (has_calls, refuses) = (sequence.has_calls, sequence.refuses);
+        let reason = reply::stop_reason(reason, has_calls, refuses, stop.is_some());
         let usage = match &sequence.usage {
             Value::Null => json!({"input_tokens": self.input_tokens, "output_tokens": 0}),
             usage => reply::usage(usage),
         };
         out += &event(&json!({
             "type": "message_delta", "usage": usage,
-            "delta": {"stop_reason": reason, "stop_sequence": null},
+            "delta": {"stop_reason": reason, "stop_sequence": stop},
         }));
         out + &event(&json!({"type": "message_stop"}))
     }

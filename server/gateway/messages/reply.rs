@@ -11,8 +11,35 @@ use super::super::{
 };
 use crate::providers::finish;
 
-/// The answer of this model, in the name that the caller gave it.
-pub(super) fn message(raw: &str, model: &str, asked_as: &str) -> Result<String, Refusal> {
+/// What of a request its answer repeats.
+pub(super) struct Asked {
+    /// The name that the caller gave the model.
+    pub(super) model: String,
+    /// Where the answer is to end.
+    stops: Vec<String>,
+}
+
+impl Asked {
+    pub(super) fn of(asked: &Map<String, Value>) -> Self {
+        let stops = asked.get("stop_sequences").and_then(Value::as_array);
+        let stops = stops.into_iter().flatten().filter_map(Value::as_str);
+        let name = asked.get("model").and_then(Value::as_str);
+        Self {
+            model: name.unwrap_or_default().to_owned(),
+            stops: stops.map(str::to_owned).collect(),
+        }
+    }
+
+    /// Where an answer ended, if that is where it was to: vLLM and SGLang say so.
+    pub(super) fn stop(&self, choice: &Value) -> Option<&str> {
+        let told = [&choice["stop_reason"], &choice["matched_stop"]];
+        let told = told.into_iter().find_map(Value::as_str)?;
+        self.stops.iter().map(String::as_str).find(|it| *it == told)
+    }
+}
+
+/// The answer of this model.
+pub(super) fn message(raw: &str, model: &str, asked: &Asked) -> Result<String, Refusal> {
     let whole: Value = serde_json::from_str(raw).map_err(|_| Refusal::unreadable())?;
     let choice = &whole["choices"][0];
     let empty = Map::new();
@@ -39,14 +66,15 @@ pub(super) fn message(raw: &str, model: &str, asked_as: &str) -> Result<String, 
     }
     let has_calls = calls.is_some_and(|calls| !calls.is_empty());
     let refuses = !text(message.get("refusal")).is_empty();
+    let stop = asked.stop(choice);
     let answer = json!({
         "id": id(&whole["id"]),
         "type": "message",
         "role": "assistant",
-        "model": asked_as,
+        "model": asked.model,
         "content": content,
-        "stop_reason": stop_reason(finish::reason_of(choice), has_calls, refuses),
-        "stop_sequence": null,
+        "stop_reason": stop_reason(finish::reason_of(choice), has_calls, refuses, stop.is_some()),
+        "stop_sequence": stop,
         "usage": usage(&whole["usage"]),
     });
     Ok(answer.to_string())
@@ -75,7 +103,12 @@ pub(super) fn id(of_chat: &Value) -> String {
     format!("msg_{id}")
 }
 
-pub(super) fn stop_reason(finish: Option<&str>, has_calls: bool, refuses: bool) -> &'static str {
+pub(super) fn stop_reason(
+    finish: Option<&str>,
+    has_calls: bool,
+    refuses: bool,
+    is_stopped: bool,
+) -> &'static str {
     match finish {
         Some("length" | "max_tokens") => "max_tokens",
         Some("content_filter" | "refusal") => "refusal",
@@ -83,6 +116,7 @@ pub(super) fn stop_reason(finish: Option<&str>, has_calls: bool, refuses: bool) 
         Some("model_context_window_exceeded") => "model_context_window_exceeded",
         _ if has_calls => "tool_use",
         _ if refuses => "refusal",
+        _ if is_stopped => "stop_sequence",
         _ => "end_turn",
     }
 }
@@ -118,7 +152,30 @@ mod tests {
     #[test]
     fn an_answer_that_was_cut_says_so() {
         for cut in ["length", "max_tokens"] {
-            assert_eq!(stop_reason(Some(cut), false, false), "max_tokens");
+            assert_eq!(stop_reason(Some(cut), false, false, false), "max_tokens");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_ended_where_it_was_to_says_where() {
+        let asked = json!({"model": "m", "stop_sequences": ["END", "\n"]});
+        let asked = Asked::of(asked.as_object().unwrap());
+        for (field, told, expected) in [
+            ("stop_reason", json!("END"), json!("END")),
+            ("matched_stop", json!("\n"), json!("\n")),
+            ("stop_reason", json!(128_009), Value::Null),
+            ("stop_reason", json!("stop"), Value::Null),
+        ] {
+            let choice = json!({"message": {"content": "a"}, "finish_reason": "stop", field: told});
+            let raw = json!({ "choices": [choice] }).to_string();
+            let told: Value = serde_json::from_str(&message(&raw, "m", &asked).unwrap()).unwrap();
+            assert_eq!(told["stop_sequence"], expected);
+            let reason = if expected.is_null() {
+                "end_turn"
+            } else {
+                "stop_sequence"
+            };
+            assert_eq!(told["stop_reason"], reason);
         }
     }
 
@@ -129,7 +186,7 @@ mod tests {
             {"id": "", "function": {"name": "g", "arguments": "{\"y\":2}"}},
             {"id": "c", "function": {"name": "h"}},
         ]}}], "usage": {"prompt_tokens": 1e308}});
-        let told = message(&raw.to_string(), "m", "m").unwrap();
+        let told = message(&raw.to_string(), "m", &Asked::of(&Map::new())).unwrap();
         let told: Value = serde_json::from_str(&told).unwrap();
         let [first, second, third] = [0, 1, 2].map(|n| &told["content"][n]);
         assert_eq!(first["input"], json!({"x": 1}));

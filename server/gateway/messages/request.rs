@@ -34,13 +34,8 @@ pub(super) fn to_chat(asked: &Object, model: Option<&Model>) -> Result<Translate
     if let Some(system) = asked.get("system").and_then(|it| system(it, is_openrouter)) {
         messages.push(json!({"role": "system", "content": system}));
     }
-    let turns = asked.get("messages").and_then(Value::as_array);
-    let turns = turns.filter(|turns| !turns.is_empty()).ok_or_else(|| {
-        let message = "`messages` is missing or empty: expected a list of messages";
-        Refusal::bad_request(Some("messages"), message)
-    })?;
-    for turn in turns {
-        add_turn(turn, name, &mut messages)?;
+    for turn in turns(asked)? {
+        add_turn(turn, name, is_openrouter, &mut messages)?;
     }
     if messages.iter().all(|message| message["role"] == "system") {
         let message = "`messages` says nothing: expected a text or a block in one of them";
@@ -69,12 +64,24 @@ pub(super) fn to_chat(asked: &Object, model: Option<&Model>) -> Result<Translate
     add_tools(asked, &mut body, &mut dropped)?;
     add_reasoning(asked, is_openrouter, &mut body);
     let format = asked.get("output_config").and_then(|it| it.get("format"));
+    // Its name while it was new, which clients of then still write.
+    let format = format.or_else(|| asked.get("output_format"));
     if let Some(schema) = format.and_then(|format| format.get("schema")) {
         let schema = json!({"name": "response", "schema": schema, "strict": true});
         let format = json!({"type": "json_schema", "json_schema": schema});
         body.insert("response_format".into(), format);
     }
     Ok(Translated { body, dropped })
+}
+
+/// The messages of a request.
+pub(super) fn turns(asked: &Object) -> Result<&[Value], Refusal> {
+    let turns = asked.get("messages").and_then(Value::as_array);
+    let turns = turns.filter(|turns| !turns.is_empty());
+    turns.map(Vec::as_slice).ok_or_else(|| {
+        let message = "`messages` is missing or empty: expected a list of messages";
+        Refusal::bad_request(Some("messages"), message)
+    })
 }
 
 /// The system's text; its parts stay apart where marks for a cache have an effect.
@@ -111,7 +118,12 @@ fn text_part(block: &Value, keeps_cache: bool) -> Value {
     part
 }
 
-fn add_turn(turn: &Value, model: &str, messages: &mut Vec<Value>) -> Result<(), Refusal> {
+fn add_turn(
+    turn: &Value,
+    model: &str,
+    keeps_cache: bool,
+    messages: &mut Vec<Value>,
+) -> Result<(), Refusal> {
     let role = turn["role"].as_str().unwrap_or("user");
     let content = &turn["content"];
     let Some(blocks) = content.as_array() else {
@@ -129,7 +141,7 @@ fn add_turn(turn: &Value, model: &str, messages: &mut Vec<Value>) -> Result<(), 
                 messages.push(json!({"role": "system", "content": content}));
             }
         }
-        _ => add_user(blocks, messages)?,
+        _ => add_user(blocks, keeps_cache, messages)?,
     }
     Ok(())
 }
@@ -165,11 +177,12 @@ fn assistant(blocks: &[Value], model: &str) -> Value {
 }
 
 /// Results of tools come directly behind the calls, before whatever else the user says.
-fn add_user(blocks: &[Value], messages: &mut Vec<Value>) -> Result<(), Refusal> {
+fn add_user(blocks: &[Value], keeps_cache: bool, messages: &mut Vec<Value>) -> Result<(), Refusal> {
     let mut parts = Vec::new();
     for block in blocks {
         match block["type"].as_str() {
             Some("tool_result") => messages.push(tool_result(block, &mut parts)?),
+            Some("text") => parts.push(text_part(block, keeps_cache)),
             _ => parts.extend(part(block)?),
         }
     }
@@ -371,4 +384,47 @@ pub(super) fn tokens(asked: &Object) -> usize {
     }
     let text = bytes * 10 / TENTHS_PER_TOKEN;
     (text * RESERVE_PERCENT / 100 + images * IMAGE_TOKENS).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model_router::catalog::Catalog;
+
+    #[test]
+    fn marks_for_a_cache_go_to_the_provider_that_takes_them() {
+        let text = "[providers.openrouter]\nbase_url = \"http://o/v1\"\n\
+             [providers.other]\nbase_url = \"http://p/v1\"\n\
+             [models.a]\nprovider = \"openrouter\"\nid = \"a\"\ncontext = 1\n\
+             [models.b]\nprovider = \"other\"\nid = \"b\"\ncontext = 1\n\
+             [tasks.chat]\ncandidate = [\"a\"]\ncontrol = [\"b\"]\n";
+        let catalog = Catalog::parse(text).unwrap();
+        let marked = json!([{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]);
+        let asked = json!({"system": marked, "messages": [{"role": "user", "content": marked}]});
+        let sent = |model: &str| {
+            let model = catalog.model(model).map(|it| &**it);
+            let sent = to_chat(asked.as_object().unwrap(), model).ok().unwrap();
+            sent.body["messages"].clone()
+        };
+        for (place, message) in sent("a").as_array().unwrap().iter().enumerate() {
+            assert_eq!(message["content"], marked, "{place}");
+        }
+        let plain = json!([{"role": "system", "content": "x"}, {"role": "user", "content": "x"}]);
+        assert_eq!(sent("b"), plain);
+    }
+
+    #[test]
+    fn a_schema_for_the_answer_goes_by_either_name() {
+        let format = json!({"type": "json_schema", "schema": {"type": "object"}});
+        for asked in [
+            json!({"output_config": {"format": format}}),
+            json!({"output_format": format}),
+        ] {
+            let mut asked = asked;
+            asked["messages"] = json!([{"role": "user", "content": "x"}]);
+            let sent = to_chat(asked.as_object().unwrap(), None).ok().unwrap();
+            let sent = &sent.body["response_format"]["json_schema"];
+            assert_eq!(sent["schema"], format["schema"]);
+        }
+    }
 }

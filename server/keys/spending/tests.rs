@@ -97,23 +97,41 @@ fn tokens(tokens: i64) -> Amount {
     Amount { tokens, cost }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_call_is_not_refused_what_is_being_given_back() {
-    let store = Slow::new(|amount| amount.tokens < 0);
-    let spending = Spending::new(store.clone(), Tasks::default());
-    let now = DateTime::UNIX_EPOCH;
-    let key = ApiKey {
+fn key_of(tokens_per_day: u64) -> ApiKey {
+    ApiKey {
         id: "id".to_owned(),
         name: "shop".to_owned(),
         models: None,
         limits: KeyLimits {
-            tokens_per_day: Some(10_000),
+            tokens_per_day: Some(tokens_per_day),
             ..KeyLimits::default()
         },
-        created_at: now,
+        created_at: DateTime::UNIX_EPOCH,
         expires_at: None,
         revoked_at: None,
-    };
+    }
+}
+
+#[tokio::test]
+async fn what_a_call_was_granted_and_did_not_use_is_left_for_the_next_one() {
+    let spending = Spending::new(Slow::new(|_| false), Tasks::default());
+    let (key, now) = (key_of(4_000), DateTime::UNIX_EPOCH);
+    for left in [4_000, 3_985] {
+        let refused = spending.reserve(&key, tokens(4_105), now).await.err();
+        let Some(SpendingRefused::OverBudget(over)) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(over.left().tokens, left);
+        let mut call = spending.reserve(&key, over.left(), now).await.unwrap();
+        call.use_up(tokens(15));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_not_refused_what_is_being_given_back() {
+    let store = Slow::new(|amount| amount.tokens < 0);
+    let spending = Spending::new(store.clone(), Tasks::default());
+    let (key, now) = (key_of(10_000), DateTime::UNIX_EPOCH);
     // The whole budget is here, and nobody needs it any more.
     for need in [9_900, 10] {
         assert!(spending.reserve(&key, tokens(need), now).await.is_ok());

@@ -157,7 +157,7 @@ async fn nobody_waits_for_an_account_for_longer_than_another_rests() {
     while let Ok(slot) = quotas.enter("p/other", &model, ask(0, 0)).await {
         drop(slot.send());
     }
-    quotas.rest("p", &model, Duration::from_secs(5), false);
+    quotas.rest("p", &model, Duration::from_secs(5), LimitScope::Account);
     let began = Instant::now();
     let hurried = SlotRequest {
         waits_out_rest: false,

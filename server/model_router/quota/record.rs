@@ -7,8 +7,10 @@
 //! A report has a number. It is sent again with the same number until its answer is here, and its changes count once. The
 //! slots that it wants are those of the last time.
 
+use std::time::Duration;
+
 use super::{
-    schedule::{DAY_MS, MINUTE, SKEW, day_of},
+    schedule::{DAY_MS, MINUTE, SKEW, day_of, rest},
     used::{LastReport, Used},
 };
 
@@ -102,6 +104,9 @@ impl Used {
         if report.at_least_of == self.day {
             self.requests = self.requests.max(report.at_least);
         }
+        if self.rests_until_ms <= now_ms && report.rests_until_ms > now_ms {
+            self.rests_since_ms = now_ms;
+        }
         self.rests_until_ms = self.rests_until_ms.max(report.rests_until_ms);
         // Whoever had the slots does not know of them, and nobody can: they are taken anew.
         if let (true, Some((at_ms, tokens))) = (is_repeated, before.slot) {
@@ -152,13 +157,20 @@ impl Used {
         let left = |most: Option<u32>, used| most.map_or(u32::MAX, |it| it.saturating_sub(used));
         let requests = left(most.minute, minute).min(left(most.day, self.requests));
         Room {
-            requests: if self.rests_until_ms <= now_ms {
-                requests
-            } else {
-                0
-            },
+            requests: requests.min(self.after_rest(now_ms)),
             tokens: most.tokens.map(|most| most.saturating_sub(tokens)),
         }
+    }
+
+    /// How many may go now, of all processes together, where the account rests or has just rested.
+    fn after_rest(&self, now_ms: i64) -> u32 {
+        let ms = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+        if self.rests_until_ms > now_ms {
+            return 0;
+        }
+        let span = ms(self.rests_until_ms.saturating_sub(self.rests_since_ms));
+        let since = ms(now_ms.saturating_sub(self.rests_until_ms));
+        rest::most_gone(span, since).saturating_sub(self.gone())
     }
 
     fn add(&mut self, change: UsageChange) {

@@ -7,7 +7,7 @@ mod ask;
 mod common;
 mod kept;
 mod queue;
-mod rest;
+pub(super) mod rest;
 mod room;
 mod start;
 mod tokens;

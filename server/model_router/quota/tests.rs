@@ -142,7 +142,7 @@ async fn an_account_without_a_quota_rests_as_long_as_its_provider_says() {
         waits_out_rest: false,
         ..ask(30)
     };
-    quotas.rest("p", &paid, Duration::from_secs(40), false);
+    quotas.rest("p", &paid, Duration::from_secs(40), LimitScope::Account);
     assert_eq!(
         refusal(&paid, ask(30)).await,
         Some((SlotRefusalReason::Rest, 40))
@@ -166,7 +166,7 @@ async fn an_account_without_a_quota_rests_as_long_as_its_provider_says() {
     assert_eq!(refusal(&paid, ask(30)).await, None);
     assert_eq!(since.elapsed().as_secs(), 20, "it waits");
     // What costs nothing is limited by itself.
-    quotas.rest("p", &free, Duration::from_secs(60), false);
+    quotas.rest("p", &free, Duration::from_secs(60), LimitScope::Account);
     assert_eq!(
         refusal(&free, ask(30)).await,
         Some((SlotRefusalReason::Rest, 60))
@@ -193,7 +193,12 @@ async fn a_short_rest_of_all_does_not_become_as_long_as_one_of_what_costs_nothin
             told.reverse();
         }
         for (model, seconds) in told {
-            quotas.rest("p", model, Duration::from_secs(seconds), false);
+            quotas.rest(
+                "p",
+                model,
+                Duration::from_secs(seconds),
+                LimitScope::Account,
+            );
         }
         assert_eq!(rest_of(&quotas, &paid).await, Some(1));
         assert_eq!(rest_of(&quotas, &free).await, Some(72_000));
@@ -219,10 +224,10 @@ async fn an_account_rests_also_where_only_the_quota_of_what_costs_nothing_is_kno
             only_free: true,
         },
     );
-    quotas.rest("p", &free, Duration::from_secs(40), false);
+    quotas.rest("p", &free, Duration::from_secs(40), LimitScope::Account);
     assert_eq!(rest_of(&quotas, &paid).await, None);
     assert_eq!(rest_of(&quotas, &free).await, Some(40));
-    quotas.rest("p", &paid, Duration::from_secs(60), false);
+    quotas.rest("p", &paid, Duration::from_secs(60), LimitScope::Account);
     assert_eq!(rest_of(&quotas, &paid).await, Some(60));
     assert_eq!(rest_of(&quotas, &free).await, Some(60));
 }
@@ -231,7 +236,7 @@ async fn an_account_rests_also_where_only_the_quota_of_what_costs_nothing_is_kno
 async fn an_account_with_a_quota_shows_its_rest_as_a_whole() {
     let (quotas, model) = quotas(20);
     assert_eq!(quotas.standing("p").unwrap().rests, None);
-    quotas.rest("p", &model, Duration::from_secs(40), false);
+    quotas.rest("p", &model, Duration::from_secs(40), LimitScope::Account);
     let rests = Some(Duration::from_secs(40));
     assert_eq!(quotas.standing("p").unwrap().rests, rests);
     assert_eq!(quotas.rests("p", &model), rests);
@@ -245,7 +250,12 @@ async fn a_wait_that_no_limit_lasts_lets_rest_only_what_has_a_quota() {
     let (unknown, [model, _]) = without_quota();
     let (known, other) = quotas(20);
     for (quotas, model, expected) in [(unknown, model, None), (known, other, Some(3_600))] {
-        quotas.rest("p", &model, Duration::from_secs(30 * 86_400), false);
+        quotas.rest(
+            "p",
+            &model,
+            Duration::from_secs(30 * 86_400),
+            LimitScope::Account,
+        );
         let refused = quotas.enter("p", &model, ask(30)).await.err();
         assert_eq!(refused.map(|it| it.after.as_secs()), expected);
     }
@@ -254,13 +264,46 @@ async fn a_wait_that_no_limit_lasts_lets_rest_only_what_has_a_quota() {
 #[tokio::test(start_paused = true)]
 async fn a_limit_of_each_model_lets_one_model_rest() {
     let (quotas, [m, n]) = without_quota();
-    quotas.rest("p", &m, Duration::from_secs(40), true);
+    quotas.rest("p", &m, Duration::from_secs(40), LimitScope::Model);
     let refused = quotas.enter("p", &m, ask(30)).await.err().unwrap();
     assert_eq!(
         (refused.reason, refused.after.as_secs()),
         (SlotRefusalReason::Rest, 40)
     );
     assert!(quotas.enter("p", &n, ask(30)).await.is_ok());
+}
+
+/// Four models of an account with this quota: paid ones with and without a word about it, and such that cost nothing.
+fn of_all_tiers(quota: &str) -> (Quotas, [Arc<Model>; 4]) {
+    let text = format!(
+        "[providers.p]\nbase_url = \"http://p/v1\"\n{quota}\
+         [models.paid]\nprovider = \"p\"\nid = \"paid\"\ncontext = 1\ntier = \"paid\"\n\
+         [models.unsaid]\nprovider = \"p\"\nid = \"unsaid\"\ncontext = 1\n\
+         [models.asked]\nprovider = \"p\"\nid = \"asked\"\ncontext = 1\n\
+         [models.free]\nprovider = \"p\"\nid = \"free\"\ncontext = 1\ntier = \"free\"\n\
+         [tasks.chat]\ncandidate = [\"paid\"]\ncontrol = [\"free\"]\n"
+    );
+    let catalog = Catalog::parse(&text).unwrap();
+    let models =
+        ["paid", "unsaid", "asked", "free"].map(|name| catalog.model(name).unwrap().clone());
+    (Quotas::new(&catalog), models)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_of_what_costs_nothing_lets_nothing_rest_that_may_cost_something() {
+    for quota in ["", "quota = { minute = 20, day = 50 }\n"] {
+        let (quotas, [paid, unsaid, asked, free]) = of_all_tiers(quota);
+        quotas.rest("p", &asked, Duration::from_secs(80_000), LimitScope::Free);
+        for (model, expected) in [
+            (&paid, None),
+            (&unsaid, None),
+            (&asked, Some(80_000)),
+            (&free, Some(80_000)),
+        ] {
+            let rests = rest_of(&quotas, model).await;
+            assert_eq!(rests, expected, "{} with `{quota}`", model.name);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

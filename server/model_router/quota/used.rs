@@ -22,12 +22,23 @@ pub struct Used {
     /// Until when the account rests, in milliseconds since 1970; 0 where it does not.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rests_until_ms: i64,
+    /// When that was told first.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rests_since_ms: i64,
     /// Counts the reports of all processes.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub version: i64,
     /// The last report of each process.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub last: BTreeMap<String, LastReport>,
+}
+
+impl Used {
+    /// Slots that were given since the last rest was over.
+    pub fn gone(&self) -> u32 {
+        let gone = self.slots().filter(|at_ms| *at_ms > self.rests_until_ms);
+        u32::try_from(gone.count()).unwrap_or(u32::MAX)
+    }
 }
 
 fn is_zero(number: &i64) -> bool {

@@ -24,7 +24,7 @@ impl Walk<'_> {
             (fault.cause, fault.retry_after, &self.key)
         {
             let (quotas, model) = (&self.in_use.quotas, attempt.model());
-            quotas.rest(&key.account, model, after, fault.is_models);
+            quotas.rest(&key.account, model, after, fault.scope);
         }
         self.hear();
         if fault.cause == Cause::ModelGone {
@@ -48,6 +48,7 @@ impl Walk<'_> {
             position: self.position,
             kind: fault.kind,
             cause: fault.cause,
+            scope: fault.scope,
             retry_after: fault.retry_after,
             again,
         });
@@ -98,6 +99,9 @@ impl Walk<'_> {
                 .add(model, AttemptEnd::Answered, self.queued);
         }
         self.hear();
+        if let (Some(key), Some(model)) = (&self.key, self.route.models.get(self.position)) {
+            self.in_use.quotas.answered(&key.account, model);
+        }
         if let Some(refused) = self.refused.take() {
             refused.judge(FaultKind::Rejected);
         }

@@ -268,17 +268,6 @@ fn is_accounts_rate(said: &ErrorContents) -> bool {
             .any(|word| WORDS.iter().any(|part| word.text.contains(part)))
 }
 
-/// Whether each model has such a limit of its own: OpenAI and Groq name the model, Google the kind of its quota.
-pub(super) fn is_models_own(body: Option<&Value>, said: &ErrorContents) -> bool {
-    let names_it = |text: &str| {
-        let of = text.split_once("rate limit reached for ");
-        of.is_some_and(|(_, rest)| rest.contains(" in organization "))
-    };
-    let per_model = |body: &Value| body.to_string().to_ascii_lowercase().contains("permodel");
-    let mut own = said.texts.iter().filter(|word| !word.is_relayed);
-    own.any(|word| names_it(&word.text)) || body.is_some_and(per_model)
-}
-
 /// Whether a 404 comes from something that is no such server: a page, nothing, or a bare "not found".
 fn is_no_model(body: Option<&Value>, said: &ErrorContents) -> bool {
     body.is_none()

@@ -224,15 +224,15 @@ fn a_limit_of_the_account_may_be_one_of_each_model() {
         "metadata": {"raw": groq, "provider_name": "Groq"}}});
     let mistral = says("Requests rate limit exceeded");
     for (body, expected) in [
-        (says(groq), (Cause::AccountLimit, true)),
-        (says(openai), (Cause::AccountLimit, true)),
-        (google, (Cause::AccountLimit, true)),
-        (free, (Cause::AccountLimit, false)),
-        (mistral, (Cause::AccountLimit, false)),
-        (relayed, (Cause::ProviderLimit, false)),
+        (says(groq), (Cause::AccountLimit, LimitScope::Model)),
+        (says(openai), (Cause::AccountLimit, LimitScope::Model)),
+        (google, (Cause::AccountLimit, LimitScope::Model)),
+        (free, (Cause::AccountLimit, LimitScope::Free)),
+        (mistral, (Cause::AccountLimit, LimitScope::Account)),
+        (relayed, (Cause::ProviderLimit, LimitScope::Account)),
     ] {
         let fault = Fault::of_response(429, &HeaderMap::new(), body.to_string().as_bytes());
-        assert_eq!((fault.cause, fault.is_models), expected, "{body}");
+        assert_eq!((fault.cause, fault.scope), expected, "{body}");
     }
 }
 

@@ -12,7 +12,7 @@ use crate::recording::Batch;
 const KEPT_FOR: Duration = Duration::from_secs(30);
 /// A database that comes back later than this is not given what was stored before it went away.
 const LONGEST_OUTAGE: Duration = Duration::from_secs(3_600);
-/// Events of all that are kept, at most; about 3 MB.
+/// Events of all that are kept, at most; 4 to 5 MB.
 const MOST: usize = 20_000;
 
 /// Batches of this process that are stored, in order.
@@ -61,6 +61,13 @@ mod tests {
             number,
             events: events.collect(),
         }
+    }
+
+    #[test]
+    fn what_is_kept_takes_as_much_as_is_said() {
+        // The id of a request is its own; names are shared.
+        let each = size_of::<crate::recording::Event>() + 2 * size_of::<usize>() + 32;
+        assert_eq!(each * MOST / 1_000_000, 4);
     }
 
     #[test]

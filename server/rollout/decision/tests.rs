@@ -5,7 +5,12 @@ use std::time::Duration;
 use super::*;
 use crate::{
     _core::{actor::Actor, assignment::Algorithm},
-    rollout::{evidence::Kind, finding::Arm, plan::KnownNames},
+    rollout::{
+        audit::{minute, what_follows},
+        evidence::Kind,
+        finding::Arm,
+        plan::KnownNames,
+    },
 };
 
 const STATES: [State; 9] = [
@@ -330,11 +335,19 @@ fn no_data_promotes_nothing_and_takes_nothing_back() {
 fn a_hold_by_evidence_is_left_after_five_clear_minutes() {
     for because in [Hold::Watch, Hold::Evidence, Hold::BothSidesFailing] {
         let mut status = status(State::Holding { because }, 0);
-        for since in [Some(now() - TimeDelta::minutes(4)), None] {
+        let until = now() + TimeDelta::minutes(1);
+        for (since, stay) in [
+            (Some(now() - TimeDelta::minutes(4)), Stay::Clearing(until)),
+            (None, Stay::Held),
+        ] {
             status.clear_since = since;
-            let held = Decision::Stay(Stay::Held);
-            assert_eq!(decide(&plan(), &status, &good(), now()), held);
+            assert_eq!(
+                decide(&plan(), &status, &good(), now()),
+                Decision::Stay(stay)
+            );
         }
+        let words = what_follows(&Decision::Stay(Stay::Clearing(until)));
+        assert!(words.contains(&minute(until)), "{words}");
         status.clear_since = Some(now() - TimeDelta::minutes(5));
         assert_eq!(decide(&plan(), &status, &good(), now()), Decision::Resume);
     }

@@ -16,6 +16,11 @@ use crate::{
 static STANDARD: LazyLock<Plan> = LazyLock::new(|| shipped("standard"));
 static SMALL: LazyLock<Plan> = LazyLock::new(|| shipped("small"));
 
+/// The plan `standard`, as it ships.
+pub(super) fn standard() -> &'static Plan {
+    &STANDARD
+}
+
 fn shipped(name: &str) -> Plan {
     let library = Library::load(None, &KnownNames::default());
     let plan = library.ok().and_then(|it| it.get(name).cloned());
@@ -93,6 +98,8 @@ pub(super) struct RunResult {
     pub by_not_counted: bool,
     /// Promotion was proven before.
     pub promoted: bool,
+    /// Seconds from the beginning of an outage to when the candidate was first withdrawn, if that was after one had begun.
+    pub withdrawn_after: Option<f64>,
     /// The most that the evidence over all metrics was. It is looked at after every [`EVERY`]th request.
     pub most: f64,
 }
@@ -112,6 +119,8 @@ pub(super) struct RunWatch {
     pub promotion_every: Option<u32>,
     /// But only from this hour of the rollout on.
     pub promotion_from: f64,
+    /// Ends with the first outage.
+    pub until_outage: bool,
 }
 
 /// Runs one.
@@ -142,6 +151,12 @@ pub(super) fn run(scenario: Scenario, watch: RunWatch, random: Random) -> RunRes
         if traffic.elapsed_hours() > end {
             break;
         }
+        if watch.until_outage
+            && (seen.withdrawn_after.is_some()
+                || traffic.seconds_of_outage() > scenario.outage.map(|it| it.minutes * 60.0))
+        {
+            break;
+        }
         // While an outage is waited for, everybody is on control.
         let is_held = traffic.elapsed_hours() < held_until;
         let is_candidate = observation.variant == Variant::Candidate && !is_held;
@@ -159,6 +174,7 @@ pub(super) fn run(scenario: Scenario, watch: RunWatch, random: Random) -> RunRes
             if !(is_held && observation.variant == Variant::Candidate)
                 && fold(&mut evidence, observation, at_share) == Level::Rollback
             {
+                seen.withdrawn_after = seen.withdrawn_after.or(traffic.seconds_of_outage());
                 match scenario.hours_of_an_outage() {
                     Some(wait) if evidence.is_outage() => {
                         evidence.begin_outage(observation.at_ms);

@@ -8,7 +8,10 @@ use super::{
 };
 
 mod errors;
+mod hold;
+mod margin;
 mod not_counted;
+mod placebo;
 mod quality;
 mod small;
 mod streams;
@@ -30,6 +33,7 @@ const WATCH: RunWatch = RunWatch {
     growthbook: false,
     promotion_every: None,
     promotion_from: 0.0,
+    until_outage: false,
 };
 
 /// What of a run is measured, and by what it is divided.
@@ -53,6 +57,10 @@ enum Measure {
     DelayAgainstGrowthBook,
     /// Hours.
     Hours,
+    /// Not withdrawn within ten seconds of the beginning of an outage.
+    LateHold,
+    /// Taken back, though it is a part of control's own traffic.
+    Placebo,
     /// In units of the same tests without restarts on a candidate bad from the start.
     DelayAgainstPlain,
 }
@@ -61,7 +69,7 @@ enum Measure {
 #[derive(Clone)]
 pub(super) struct Planned {
     pub goal: &'static str,
-    name: String,
+    pub name: String,
     scenario: Scenario,
     watch: RunWatch,
     measure: Measure,
@@ -70,6 +78,16 @@ pub(super) struct Planned {
 }
 
 impl Planned {
+    /// Its scenario was named before anything was tuned.
+    pub(super) fn is_held_out(&self) -> bool {
+        self.goal.ends_with('h') || self.name.ends_with("kept aside")
+    }
+
+    /// Whether it is of this goal, or held out of it: `G11h` is of `G11`.
+    pub(super) fn is_of(&self, goal: &str) -> bool {
+        self.goal == goal || self.goal.strip_suffix('h') == Some(goal)
+    }
+
     /// One run.
     pub(super) fn run(&self, seed: u64, run: u32) -> Measurement {
         // The seed of a cell is its name, so that adding a cell changes no other.
@@ -81,6 +99,9 @@ impl Planned {
                 (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
             });
         let random = |stream: u64| Random::new(seed ^ stream, cell, u64::from(run));
+        if matches!(self.measure, Measure::Placebo) {
+            return placebo::run(self.scenario, self.watch, random(0));
+        }
         let seen = campaign::run(self.scenario, self.watch, random(0));
         let hours = |seen: &RunResult| seen.rollback_hours.unwrap_or(self.watch.hours);
         let measured = match self.measure {
@@ -89,6 +110,14 @@ impl Planned {
             Measure::NotPromoted => [f64::from(u8::from(!seen.promoted)), 1.0],
             Measure::FalseNotCounted => [f64::from(u8::from(seen.by_not_counted)), 1.0],
             Measure::Missed => [f64::from(u8::from(!seen.by_not_counted)), 1.0],
+            Measure::LateHold => {
+                let is_late = seen
+                    .withdrawn_after
+                    .is_none_or(|seconds| seconds > hold::GOAL_SECONDS);
+                [f64::from(u8::from(is_late)), 1.0]
+            }
+            // Returned above: it has no candidate.
+            Measure::Placebo => [0.0, 1.0],
             Measure::ErrorsServed => [f64::from(seen.candidate_errors), 1.0],
             Measure::RequestsServed => [f64::from(seen.candidate_requests), 1.0],
             Measure::Hours => [hours(&seen), 1.0],
@@ -115,6 +144,7 @@ impl Planned {
             measured,
             is_watched: seen.most >= levels.watch,
             is_held: seen.most >= levels.hold,
+            withdrawn_after: seen.withdrawn_after,
         }
     }
 
@@ -135,10 +165,17 @@ impl Planned {
             | Measure::FalsePromotion
             | Measure::NotPromoted
             | Measure::FalseNotCounted
+            | Measure::LateHold
+            | Measure::Placebo
             | Measure::Missed => {
                 let hits = (x * runs).round() as u32;
                 let limits = proportion::limits(hits, samples.len() as u32, ALPHA);
-                (limits, String::new())
+                let note = match self.measure {
+                    Measure::LateHold => hold::note(samples),
+                    Measure::Placebo => placebo::note(samples),
+                    _ => String::new(),
+                };
+                (limits, note)
             }
             _ => {
                 // The error of a ratio of two means, by the delta method.
@@ -162,7 +199,7 @@ impl Planned {
             goal_at_most: self.at_most,
             alarms: matches!(self.measure, Measure::FalseRollback)
                 .then(|| [of_runs(|it| it.is_watched), of_runs(|it| it.is_held)]),
-            is_held_out: self.goal.ends_with('h') || self.name.ends_with("kept aside"),
+            is_held_out: self.is_held_out(),
             note,
         }
     }
@@ -176,6 +213,8 @@ pub(super) struct Measurement {
     /// E reached watch, and hold.
     is_watched: bool,
     is_held: bool,
+    /// Seconds from the beginning of an outage.
+    withdrawn_after: Option<f64>,
 }
 
 /// One measured goal.
@@ -221,6 +260,9 @@ pub(super) fn plan(full: bool) -> Vec<Planned> {
     let not_counted = not_counted.iter().flat_map(NotCountedCell::planned);
     let mut cells = errors::cells();
     cells.extend(by_defaults.chain(by_small).chain(not_counted));
+    cells.extend(hold::cells());
+    cells.extend(placebo::cells());
+    cells.extend(margin::cells());
     cells.extend(errors::turned_bad());
     if full {
         cells.iter_mut().for_each(|cell| cell.runs = FULL_RUNS);

@@ -55,6 +55,7 @@ pub fn draw(seed: u64, runs: u32, progress: &(dyn Fn(Progress) + Sync)) -> Vec<P
             growthbook: false,
             promotion_every: None,
             promotion_from: 0.0,
+            until_outage: false,
         };
         let stream = (set as u64) << 32 | cell as u64;
         campaign::run(scenario, watch, Random::new(seed, stream, run.into()))

@@ -96,6 +96,15 @@ impl ControlLog {
         self
     }
 
+    /// A simulated one.
+    pub(super) fn simulated(observations: Vec<Observation>, strata: Strata) -> Self {
+        Self {
+            observations,
+            strata,
+            ..Self::default()
+        }
+    }
+
     /// How many requests there are.
     pub fn requests(&self) -> usize {
         self.observations.len()

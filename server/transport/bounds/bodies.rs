@@ -12,7 +12,7 @@ use std::{
 };
 
 use axum::body::Body;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use parking_lot::Mutex;
@@ -29,6 +29,9 @@ use crate::_core::errors::{ErrorCode, RpcError};
 
 /// Inputs and answers that are smaller are not counted: the number of calls bounds them.
 const FREE_BYTES: usize = 16 * 1024;
+
+/// Room that is made for a body at once, in lengths of what has come of it.
+const MOST_GROWTH: usize = 4;
 
 /// A body that was read, and the share of the budget that it takes until its call is over.
 #[derive(Debug, Default)]
@@ -56,7 +59,7 @@ impl Bounds {
     /// see the answer rather than a broken connection.
     pub async fn read(&self, mut body: Body) -> Result<ReadBody, RpcError> {
         let limit = self.max_body_bytes;
-        let mut whole = BytesMut::new();
+        let mut whole = Vec::new();
         let mut held = BudgetShare::default();
         let mut excess = 0_usize;
         let started = Instant::now();
@@ -65,6 +68,7 @@ impl Bounds {
                 if whole.is_empty() && body.is_end_stream() {
                     return Ok(ReadBody { bytes: data, held });
                 }
+                make_room(&mut whole, data.len(), body.size_hint().lower());
                 whole.extend_from_slice(&data);
                 if whole.capacity() > FREE_BYTES {
                     self.budget.extend(&mut held, whole.capacity())?;
@@ -78,7 +82,7 @@ impl Bounds {
         }
         if excess == 0 {
             return Ok(ReadBody {
-                bytes: whole.freeze(),
+                bytes: whole.into(),
                 held,
             });
         }
@@ -124,6 +128,16 @@ impl Bounds {
 
 /// About what a call takes while it runs.
 const CALL_BYTES: usize = 4 * 1024;
+
+/// Makes room for the next bytes of a body, and for those that are announced behind them: a long body is not moved for each
+/// doubling. It is no more than a few times what has come, so that nobody holds memory by announcing.
+fn make_room(whole: &mut Vec<u8>, next: usize, announced: u64) {
+    let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+    if announced > 0 && whole.capacity() - whole.len() < next {
+        let most = (whole.len() + next).saturating_mul(MOST_GROWTH);
+        whole.reserve_exact(next.saturating_add(announced).min(most));
+    }
+}
 
 /// The next bytes of a body that began at `started`.
 async fn next(body: &mut Body, started: Instant, seen: usize) -> Result<Option<Bytes>, RpcError> {
@@ -329,6 +343,19 @@ mod tests {
             let error = read(long).await.unwrap_err();
             assert_eq!(error.code, ErrorCode::PayloadTooLarge);
         }
+    }
+
+    #[test]
+    fn who_announces_much_gets_room_for_a_few_times_what_has_come() {
+        let room = |announced| {
+            let mut whole = vec![b' '; 1_000];
+            make_room(&mut whole, 1_000, announced);
+            whole.capacity()
+        };
+        assert_eq!(room(500), 2_500);
+        assert_eq!(room(u64::MAX), 1_000 + MOST_GROWTH * 2_000);
+        // As nothing is known of what is behind it, it grows as it comes.
+        assert_eq!(room(0), 1_000);
     }
 
     #[tokio::test]

@@ -237,6 +237,9 @@ async fn an_answer_ends_where_the_budget_does() {
     let sent = &sent.last().unwrap().body;
     assert_eq!(sent["max_tokens"], limit);
     assert_eq!(sent.get("max_completion_tokens"), None, "it says otherwise");
+    // What it was granted and did not use is there for the next one, at once.
+    let next = gateway.with(&secret, "/v1/chat/completions", &body).await;
+    assert_eq!(next.status, 200, "{}", next.text);
 }
 
 #[tokio::test]

@@ -259,6 +259,9 @@ async fn errors_and_counts_are_in_its_words() {
         tokens(count("hej ".repeat(900)).await),
     );
     assert!((900..1400).contains(&(long - short)), "{short} {long}");
+    let nothing = message(&json!([])).to_string();
+    let answer = gateway.post("/v1/messages/count_tokens", nothing).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text);
     let none = json!({"model": "none", "max_tokens": 1, "messages": [{}]}).to_string();
     let answer = gateway.post("/v1/messages", none).await;
     assert_eq!(

@@ -210,6 +210,77 @@ async fn an_account_that_rests_is_waited_for_where_nobody_else_can_answer() {
     assert_eq!(upstream.models(), ["free", "paid", "free"]);
 }
 
+/// What evidence was told of the arm's model, in order.
+fn told(events: &Events) -> Vec<(String, Outcome)> {
+    let events = events.all().into_iter().filter(|event| event.counted);
+    let told = events.map(|event| (event.model.to_string(), event.outcome));
+    told.collect()
+}
+
+#[tokio::test]
+async fn evidence_is_told_of_an_account_that_rests_only_where_its_model_is_not_asked_after_all() {
+    let (upstream, catalog) = both_refused("1").await;
+    let events = Arc::new(Events::default());
+    let clients = Clients::connect(&catalog, None).unwrap();
+    let flags = in_rollout(&["fast", "slow"], &["slow"]);
+    let router = ModelRouter::new(
+        catalog,
+        clients,
+        flags,
+        events.clone(),
+        Duration::from_secs(5),
+    );
+    let short = || Call {
+        deadline: Instant::now() + Duration::from_millis(400),
+        ..call()
+    };
+    for task in ["slow", "fast"] {
+        assert!(complete_call(&router, task, short()).await.is_err());
+    }
+    assert_eq!(told(&events), []);
+    // It has no time to wait for either.
+    assert!(complete_call(&router, "chat", short()).await.is_err());
+    let ours = ("fast".to_owned(), kind(FaultKind::RateLimited));
+    assert_eq!(told(&events), std::slice::from_ref(&ours));
+    let answer = complete_call(&router, "chat", call()).await.unwrap();
+    assert_eq!(&*answer.model, "fast");
+    assert_eq!(told(&events), [ours, ("fast".to_owned(), Outcome::Success)]);
+    assert_eq!(upstream.models(), ["slow", "fast", "fast"]);
+}
+
+#[tokio::test]
+async fn what_is_paid_for_answers_where_the_same_account_has_used_up_what_costs_nothing() {
+    let words = "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day";
+    // One that nobody can wait for, and one that a call could.
+    for after in ["40000", "20"] {
+        let upstream = Upstream::with(move |_, request| {
+            if request.body["model"] == "paid" {
+                return Reply::ok("hej");
+            }
+            let body = json!({"error": {"message": words, "code": 429}});
+            Reply::Http(429, vec![("retry-after", after)], body.to_string())
+        })
+        .await;
+        let mut text = format!(
+            "[providers.one]\nbase_url = \"{}\"\nquota = {{ minute = 20 }}\n",
+            upstream.base_url
+        );
+        for (model, tier) in [("free", "free"), ("other", "free"), ("paid", "paid")] {
+            text += &format!(
+                "[models.{model}]\nprovider = \"one\"\nid = \"{model}\"\ncontext = 8000\ntier = \"{tier}\"\n"
+            );
+        }
+        let route = "[\"free\", \"other\", \"paid\"]";
+        text += &format!("[tasks.chat]\ncandidate = {route}\ncontrol = {route}\n");
+        let (router, _) = router(Catalog::parse(&text).unwrap(), flags());
+        for _ in 0..3 {
+            let answer = complete_call(&router, "chat", call()).await.unwrap();
+            assert_eq!(&*answer.model, "paid");
+        }
+        assert_eq!(upstream.models(), ["free", "paid", "paid", "paid"]);
+    }
+}
+
 #[tokio::test]
 async fn an_account_that_rests_is_waited_for_also_where_the_others_have_failed() {
     let upstream = Upstream::with(|count, request| {

@@ -153,6 +153,33 @@ fn an_account_that_rests_gives_nothing_to_anybody() {
     assert!(first_slot(&mut used, &report("b", 2, Some(1)), NOON_MS + 5_000).is_some());
 }
 
+#[test]
+fn after_a_rest_one_call_of_all_processes_goes_first_and_twice_as_many_after_each_step() {
+    let mut used = fresh(NOON_MS);
+    let rests = AccountReport {
+        rests_until_ms: NOON_MS + 4_000,
+        ..report("a", 1, None)
+    };
+    first_slot(&mut used, &rests, NOON_MS);
+    // An eighth of the rest is half a second.
+    let mut given = Vec::new();
+    for (number, after_ms) in (2..).zip([0, 250, 500, 750, 1_000, 1_500]) {
+        let mut slots = 0;
+        for holder in ["a", "b", "c"] {
+            let wants = AccountReport {
+                wants: vec![1; 5],
+                ..report(holder, number, None)
+            };
+            let got = used.take_report(&wants, NOON_MS + 4_000 + after_ms);
+            slots += got.iter().flatten().count();
+        }
+        given.push(slots);
+    }
+    assert_eq!(given, [1, 0, 1, 0, 2, 4]);
+    let later = report("b", 9, Some(1));
+    assert!(first_slot(&mut used, &later, NOON_MS + 8_000).is_some());
+}
+
 proptest! {
     /// Whatever becomes of reports and answers, what is sent never exceeds the account: no more than its minute in any
     /// 60 seconds as the provider counts, no more than its day.

@@ -39,6 +39,8 @@ impl Schedule {
         self.tokens.replace(tokens);
         if used.rests_until_ms > now_ms {
             self.rest(at(used.rests_until_ms), now.at);
+        } else if let Some(rest) = &mut self.rest {
+            rest.have_gone(used.gone());
         }
     }
 

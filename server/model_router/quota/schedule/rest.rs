@@ -13,6 +13,20 @@ use tokio::time::Instant;
 const STEPS: u32 = 8;
 const LONGEST_STEP: Duration = Duration::from_secs(1);
 
+/// How many may have gone so long after the end of a rest of this span.
+pub(in crate::model_router::quota) fn most_gone(span: Duration, since: Duration) -> u32 {
+    let step = step(span).as_millis();
+    let steps = since.as_millis().checked_div(step);
+    match steps.and_then(|steps| u32::try_from(steps).ok()) {
+        Some(steps) if steps < STEPS => 1 << steps,
+        _ => u32::MAX,
+    }
+}
+
+fn step(span: Duration) -> Duration {
+    (span / STEPS).min(LONGEST_STEP)
+}
+
 /// A rest, and what follows it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rest {
@@ -27,7 +41,7 @@ impl Rest {
         let span = until.saturating_duration_since(now);
         Self {
             until,
-            step: (span / STEPS).min(LONGEST_STEP),
+            step: step(span),
             gone: 0,
         }
     }
@@ -62,6 +76,11 @@ impl Rest {
         if self.until <= now {
             self.gone = self.gone.saturating_add(1);
         }
+    }
+
+    /// So many have gone, of all processes together.
+    pub(super) fn have_gone(&mut self, gone: u32) {
+        self.gone = self.gone.max(gone);
     }
 
     /// One that was to go does not.

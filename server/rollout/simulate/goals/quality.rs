@@ -29,7 +29,7 @@ pub(super) fn cells() -> Vec<GoalCell> {
     cells
 }
 
-fn equal_arms() -> Vec<GoalCell> {
+pub(super) fn equal_arms() -> Vec<GoalCell> {
     let uneven = differ(1.0, UNEVEN);
     let stale = Scenario {
         history: WeekBefore::Stale,

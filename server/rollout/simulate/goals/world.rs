@@ -75,7 +75,7 @@ pub(super) fn cells() -> Vec<GoalCell> {
 }
 
 /// Nothing is wrong, so nothing may be taken back.
-fn equal_arms() -> Vec<GoalCell> {
+pub(super) fn equal_arms() -> Vec<GoalCell> {
     let mut cells = Vec::new();
     let mut add = |is_held_out: bool, name: &str, shares: &[f64], scenario: Scenario| {
         for share in shares {

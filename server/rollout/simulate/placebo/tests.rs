@@ -23,11 +23,7 @@ fn log() -> ControlLog {
     while traffic.elapsed_hours() < 47.9 {
         observations.push(traffic.next());
     }
-    ControlLog {
-        observations,
-        strata,
-        ..ControlLog::default()
-    }
+    ControlLog::simulated(observations, strata)
 }
 
 #[test]

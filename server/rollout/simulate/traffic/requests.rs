@@ -75,6 +75,13 @@ impl Traffic {
         self.elapsed_ms / HOUR_MS
     }
 
+    /// Seconds since the last outage began; none before the first.
+    pub(in super::super) fn seconds_of_outage(&self) -> Option<f64> {
+        let since = self.outages.iter().map(|begin| self.elapsed_ms - begin);
+        let since = since.filter(|since_ms| *since_ms >= 0.0);
+        since.reduce(f64::min).map(|since_ms| since_ms / 1_000.0)
+    }
+
     /// Moves the clock to the next request; whose it is, `None` for a new user.
     fn arrive(&mut self) -> Option<usize> {
         let mut rate = self.scenario.requests_per_day / DAY_MS;
