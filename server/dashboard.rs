@@ -8,6 +8,7 @@
 //! [`users`].
 
 pub mod audit;
+pub mod audited;
 mod export;
 mod files;
 pub mod requests;

@@ -5,75 +5,11 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::_core::{actor::Actor, caller::Role};
+pub use super::audited::AuditSubject;
 
-/// What was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(rename = "Subject")]
-#[serde(rename_all = "lowercase")]
-pub enum AuditSubject {
-    /// A rollout.
-    Rollout,
-    /// The kill switch or the live share.
-    Flags,
-    /// The key of a program.
-    Keys,
-    /// What a user may do.
-    Users,
-    /// All sessions of a user.
-    Sessions,
-    /// Who answers a procedure that an old server has as well.
-    Moves,
-    /// A setting, by what it was at the start before.
-    Settings,
-    /// Prompt and answer of a request, which somebody opened.
-    Texts,
-}
-
-impl AuditSubject {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Rollout,
-        Self::Flags,
-        Self::Keys,
-        Self::Users,
-        Self::Sessions,
-        Self::Moves,
-        Self::Settings,
-        Self::Texts,
-    ];
-
-    /// As on the wire and in the database.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Rollout => "rollout",
-            Self::Flags => "flags",
-            Self::Keys => "keys",
-            Self::Users => "users",
-            Self::Sessions => "sessions",
-            Self::Moves => "moves",
-            Self::Settings => "settings",
-            Self::Texts => "texts",
-        }
-    }
-
-    /// The least role that is told of it: viewers see all but keys and settings.
-    pub const fn told_to(self) -> Role {
-        match self {
-            Self::Rollout
-            | Self::Flags
-            | Self::Users
-            | Self::Sessions
-            | Self::Moves
-            | Self::Texts => Role::Viewer,
-            Self::Keys | Self::Settings => Role::Admin,
-        }
-    }
-}
+use super::audited::AuditedState;
+use crate::_core::actor::Actor;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,10 +26,10 @@ pub struct AuditEntry {
     pub actor: Option<Actor>,
     /// What was done.
     pub action: String,
-    /// How it was before, as that history keeps it; none at a beginning.
-    pub before: Option<Value>,
-    /// How it was after.
-    pub after: Option<Value>,
+    /// How it was before; none at a beginning, and where that is not kept or cannot be read.
+    pub before: Option<AuditedState>,
+    /// How it was after; none where that is not kept or cannot be read.
+    pub after: Option<AuditedState>,
     /// The reason that was given; none where none is asked for.
     pub reason: Option<String>,
     /// The version that this made, where versions are counted.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use chrono::{DateTime, SubsecRound, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     _core::{
@@ -16,7 +15,10 @@ use crate::{
         errors::{ErrorCode, RpcError},
         registry::Registry,
     },
-    dashboard::audit::{AuditEntry, AuditFilter, AuditPlace, AuditStore, AuditSubject},
+    dashboard::{
+        audit::{AuditEntry, AuditFilter, AuditPlace, AuditStore, AuditSubject},
+        audited::AuditedState,
+    },
     procedures,
 };
 
@@ -86,10 +88,11 @@ pub(crate) struct ChangeRow {
     pub(crate) subject_id: Option<String>,
     /// What was done.
     pub(crate) action: String,
-    /// How it was before, as that history keeps it; null at a beginning.
-    before: Option<Value>,
-    /// How it was after; null where that is not kept.
-    after: Option<Value>,
+    /// How it was before, as that history keeps it: a rollout's stages are counted from 0. Null at a beginning, and
+    /// where that is not kept or cannot be read.
+    before: Option<AuditedState>,
+    /// How it was after; null where that is not kept or cannot be read.
+    after: Option<AuditedState>,
     /// The reason that was given; null where none is asked for.
     pub(crate) reason: Option<String>,
     /// The version that this made; null where versions are not counted.

@@ -2,13 +2,15 @@
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use serde_json::Value;
 use sqlx::QueryBuilder;
 
 use super::{Storage, storable, time};
 use crate::{
     _core::actor::Actor,
-    dashboard::audit::{AuditEntry, AuditFilter, AuditPlace, AuditStore, AuditSubject},
+    dashboard::{
+        audit::{AuditEntry, AuditFilter, AuditPlace, AuditStore, AuditSubject},
+        audited::AuditedState,
+    },
 };
 
 #[derive(sqlx::FromRow)]
@@ -26,8 +28,7 @@ struct Row {
 
 impl Row {
     fn entry(self, subject: AuditSubject) -> AuditEntry {
-        // What cannot be read is not shown; the history itself says that it is damaged.
-        let json = |text: Option<String>| serde_json::from_str::<Value>(&text?).ok();
+        let state = |stored: Option<String>| AuditedState::read(subject, &stored?);
         AuditEntry {
             id: self.id,
             at: time(self.at_ms),
@@ -38,8 +39,8 @@ impl Row {
                 .filter(|it| !it.is_empty())
                 .map(Actor::parse),
             action: self.action,
-            before: json(self.before_text).filter(|it| !it.is_null()),
-            after: json(self.after_text),
+            before: state(self.before_text),
+            after: state(self.after_text),
             reason: self.reason,
             version: self.version,
         }

@@ -88,7 +88,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("trial", &["_core", "providers", "rollout"]),
     (
         "dashboard",
-        &["_core", "ai_metrics", "providers", "recording", "transport"],
+        &[
+            "_core",
+            "ai_metrics",
+            "keys",
+            "live_flags",
+            "migration",
+            "providers",
+            "recording",
+            "rollout",
+            "transport",
+        ],
     ),
     ("schema", &["_core", "config"]),
     ("legacy", &["_core", "config"]),
