@@ -440,6 +440,37 @@ export interface AttemptSeries {
   faults: FaultLine[];
 }
 
+/** What a change of a program's key is about; the rest is missing. */
+export interface AuditedKey {
+  /** What it may ask for; missing also where that is everything. */
+  models?: string[];
+  /** What it may spend. */
+  limits?: Limits;
+  /** When it expires, in ISO 8601; missing also where it never does. */
+  expiresAt?: string;
+  /** Until when its secret of before a rotation is still taken, in ISO 8601. */
+  previousUntil?: string;
+}
+
+/** Who answers a procedure that the old server has as well. */
+export interface AuditedMove {
+  /** Who. */
+  mode: Mode;
+  /** For which share of the users this server does, where the mode is a share. */
+  share: Percent;
+  /** Why, for those who look later. */
+  reason: string;
+}
+
+/** How something was. */
+export type AuditedState = Standing | FlagPosition | AuditedKey | AuditedUser | AuditedMove | string;
+
+/** What a user may do. */
+export interface AuditedUser {
+  /** The role. */
+  role: Role;
+}
+
 /** What the lines of a chart differ in. */
 export type By =
   /** Control and candidate. */
@@ -578,10 +609,13 @@ export interface ChangeRow {
   subjectId: string | null;
   /** What was done. */
   action: string;
-  /** How it was before, as that history keeps it; null at a beginning. */
-  before: unknown;
-  /** How it was after; null where that is not kept. */
-  after: unknown;
+  /**
+   * How it was before, as that history keeps it: a rollout's stages are counted from 0. Null at a beginning, and
+   * where that is not kept or cannot be read.
+   */
+  before: AuditedState | null;
+  /** How it was after; null where that is not kept or cannot be read. */
+  after: AuditedState | null;
   /** The reason that was given; null where none is asked for. */
   reason: string | null;
   /** The version that this made; null where versions are not counted. */
@@ -1120,6 +1154,14 @@ export interface Finding {
   control: Arm;
   /** When the last counted request came. */
   lastRequestAt: Date | null;
+}
+
+/** What people steer. */
+export interface FlagPosition {
+  /** Users below this share get the candidate. */
+  share: Percent;
+  /** Whether everybody gets control, whatever the share. */
+  killed: boolean;
 }
 
 /** The original's flags as one caller sees them. */
@@ -3326,6 +3368,18 @@ export interface Stakes {
   differs: number;
   /** On: it is slower. */
   slower: number;
+}
+
+/** Where a rollout was. */
+export interface Standing {
+  /** What it was doing. */
+  state: State;
+  /** The stage it was in, counted from 0. */
+  stage: number;
+  /** Subjects below this share got the candidate. */
+  share: Percent;
+  /** Milliseconds of the stage's soak that had passed. */
+  soakedMs: number;
 }
 
 export interface StartRollout {

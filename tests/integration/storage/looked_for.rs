@@ -263,8 +263,6 @@ async fn roles_sessions_and_settings_are_in_the_audit(database: Database) {
     };
     let changes = storage.changes(&filter, None, 50).await.unwrap();
     let told = changes.iter().rev().map(|it| {
-        let value =
-            |it: &Option<serde_json::Value>| it.as_ref().map_or("-".into(), |it| it.to_string());
         let id = it.subject_id.as_deref().unwrap_or("-");
         let actor = it
             .actor
@@ -274,8 +272,8 @@ async fn roles_sessions_and_settings_are_in_the_audit(database: Database) {
         format!(
             "{actor} {} {id} {} {}",
             it.action,
-            value(&it.before),
-            value(&it.after)
+            json_text(it.before.as_ref()),
+            json_text(it.after.as_ref())
         )
     });
     assert_eq!(
@@ -326,4 +324,8 @@ async fn the_audit_is_paged_by_the_order_of_its_ids(database: Database) {
         paged.extend(page);
     }
     assert_eq!(paged, all);
+}
+
+fn json_text(value: Option<&impl serde::Serialize>) -> String {
+    value.map_or("-".to_owned(), |it| serde_json::to_string(it).unwrap())
 }
