@@ -22,8 +22,10 @@ static LAST_TOLD: Mutex<Option<Instant>> = Mutex::new(None);
 const MAX_AGE: Duration = Duration::from_secs(7200);
 /// What scripts may read of an answer beside its body.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "etag,x-request-id,retry-after,retry-after-ms,x-should-retry,x-modelramp-model,x-modelramp-variant,\
-     x-modelramp-attempts,x-modelramp-dropped",
+    "etag,x-request-id,request-id,retry-after,retry-after-ms,x-should-retry,x-ratelimit-limit-requests,\
+     x-ratelimit-remaining-requests,x-ratelimit-reset-requests,x-modelramp-model,x-modelramp-variant,\
+     x-modelramp-attempts,x-modelramp-cache,x-modelramp-dropped,x-modelramp-estimated,x-modelramp-max-tokens,\
+     x-modelramp-queued-ms",
 );
 
 /// Answers preflights, which bring no session, with these methods, and marks responses for the listed origins.

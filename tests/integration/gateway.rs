@@ -14,7 +14,7 @@ mod responses;
 mod sdk;
 mod texts;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -35,6 +35,26 @@ struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     text: String,
+}
+
+/// Scripts in browsers may read all that the gateway says in headers.
+fn scripts_may_read_it(headers: &HeaderMap) {
+    let exposed = headers.get_all("access-control-expose-headers").iter();
+    let exposed: Vec<_> = exposed
+        .flat_map(|it| it.to_str().unwrap().split(','))
+        .collect();
+    for name in headers.keys().map(HeaderName::as_str) {
+        let is_ours = [
+            "x-modelramp-",
+            "x-ratelimit-",
+            "x-request-id",
+            "request-id",
+            "retry-after",
+        ];
+        if is_ours.iter().any(|it| name.starts_with(it)) {
+            assert!(exposed.contains(&name), "{name}: {exposed:?}");
+        }
+    }
 }
 
 impl Answer {
@@ -114,6 +134,7 @@ impl Gateway {
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         let response = request.send().await.unwrap();
+        scripts_may_read_it(response.headers());
         Answer {
             status: response.status(),
             headers: response.headers().clone(),
