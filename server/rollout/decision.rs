@@ -247,9 +247,10 @@ fn hold(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc>) -> 
 
 /// Whether a hold has its cause, or only waits until it has been clear for long enough.
 fn held(because: Hold, finding: &Finding, status: &Status) -> Stay {
-    let is_gone = finding.level == Level::Clear && finding.alarms.is_empty();
+    // Other alarms hold for causes of their own, or for none, as that of a judge model which does not count any more.
+    let is_there = finding.level >= Level::Watch || finding.has(&Alarm::BothSidesFailing);
     match (because, status.clear_since) {
-        (Hold::Watch | Hold::Evidence | Hold::BothSidesFailing, Some(since)) if is_gone => {
+        (Hold::Watch | Hold::Evidence | Hold::BothSidesFailing, Some(since)) if !is_there => {
             Stay::Clearing(since + CALM)
         }
         _ => Stay::Held,

@@ -348,6 +348,15 @@ fn a_hold_by_evidence_is_left_after_five_clear_minutes() {
         }
         let words = what_follows(&Decision::Stay(Stay::Clearing(until)));
         assert!(words.contains(&minute(until)), "{words}");
+        // A judge model that does not count any more holds nothing, and says so to the end.
+        status.clear_since = Some(now() - TimeDelta::minutes(4));
+        let why = "it was asked for nothing".to_owned();
+        let finding = Finding {
+            alarms: vec![Alarm::JudgeStopped { why }],
+            ..good()
+        };
+        let clearing = Decision::Stay(Stay::Clearing(until));
+        assert_eq!(decide(&plan(), &status, &finding, now()), clearing);
         status.clear_since = Some(now() - TimeDelta::minutes(5));
         assert_eq!(decide(&plan(), &status, &good(), now()), Decision::Resume);
     }
