@@ -162,7 +162,7 @@ mod tests {
             limiter
         });
         let tell = |from: usize, to: usize, ms| {
-            let taken = takings[from].new_ones().into_iter();
+            let taken = takings[from].take_new().into_iter();
             takings[to].add_others(taken.collect(), false, at(ms));
         };
         // Both let all through before they hear of each other.

@@ -83,8 +83,8 @@ impl Takings {
         own.at = Instant::now();
     }
 
-    /// What the others do not know yet. They do from now on, unless [`Takings::untell`] says otherwise.
-    pub fn new_ones(&self) -> Vec<Taken> {
+    /// What was not reported yet. It counts as reported from now on, unless it is [put back](Takings::put_back).
+    pub fn take_new(&self) -> Vec<Taken> {
         let mut own = self.own.lock();
         own.retain(|_, it| it.total > it.told || it.at.elapsed() < FORGOTTEN);
         let untold = own.iter_mut().filter(|(_, it)| it.total > it.told);
@@ -100,8 +100,8 @@ impl Takings {
         taken.collect()
     }
 
-    /// They are not reported yet.
-    pub fn untell(&self, taken: &[Taken]) {
+    /// These could not be reported; they are taken again.
+    pub fn put_back(&self, taken: &[Taken]) {
         let mut own = self.own.lock();
         for taken in taken {
             if let Some(own) = own.get_mut(&taken.name) {
@@ -183,20 +183,20 @@ mod tests {
         });
         let heard = || std::mem::take(&mut *taken.lock());
         first.took("key", "old", 9, at(1));
-        second.add_others(from("a", first.new_ones()), true, at(9));
+        second.add_others(from("a", first.take_new()), true, at(9));
         assert_eq!(heard(), [], "from before it began");
         first.took("key", "crm", 2, at(1));
         first.took("key", "crm", 1, at(2));
         first.took("chat", "7", 1, at(2));
-        let told = first.new_ones();
+        let told = first.take_new();
         assert_eq!(told.len(), 2);
         // Its answer is lost, and it is told again, with more.
         second.add_others(from("a", told.clone()), false, at(9));
-        first.untell(&told);
+        first.put_back(&told);
         first.took("key", "crm", 4, at(3));
-        second.add_others(from("a", first.new_ones()), false, at(9));
+        second.add_others(from("a", first.take_new()), false, at(9));
         assert_eq!(heard(), [("crm".to_owned(), 3), ("crm".to_owned(), 4)]);
-        assert_eq!(first.new_ones(), []);
+        assert_eq!(first.take_new(), []);
         // Who begins to count anew took all of it since.
         let anew = Taken {
             name: "key:crm".into(),

@@ -154,7 +154,7 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
         subject: &subject,
         prompts: &prompts,
     };
-    of_them.print(&client, result, oldest_ms, stop).await
+    of_them.finish(&client, result, oldest_ms, stop).await
 }
 
 /// `p.results.jsonl` for `p.jsonl`.

@@ -43,7 +43,7 @@ pub async fn run(
             () = &mut stopping => return,
             () = sleep(INTERVAL) => {}
         }
-        let taken = takings.new_ones();
+        let taken = takings.take_new();
         match store.exchange(&holder, &taken, since_ms).await {
             Ok((others, now_ms)) => {
                 #[expect(clippy::disallowed_methods, reason = "what others took is taken now")]
@@ -55,7 +55,7 @@ pub async fn run(
                 }
             }
             Err(error) => {
-                takings.untell(&taken);
+                takings.put_back(&taken);
                 if outage.begins() {
                     let error = in_full(error.as_ref());
                     tracing::warn!(

@@ -36,7 +36,9 @@ pub(super) struct TrialNews<'a> {
 }
 
 impl TrialNews<'_> {
-    pub(super) async fn print(
+    /// Prints what came of it, writes the report, and records it where it is over. An error where the trial broke off,
+    /// and where the candidate is worse.
+    pub(super) async fn finish(
         &self,
         client: &Client,
         result: TrialResult,
