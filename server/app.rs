@@ -171,10 +171,11 @@ impl App {
         areas.storage.close().await;
     }
 
-    /// What stores what calls leave behind. It lives until the last event is stored, for as long as it has some.
+    /// What stores what calls leave behind; it runs until the last event is stored.
     fn start_recording(&mut self) {
         let exporter = self.areas.exporter.take();
         let (areas, recording) = (&self.areas, &self.recording);
+        // A process that has events to store says that it lives.
         recording.spawn(areas.replicas.clone().run(recording.stopping()));
         // Changes are handed over, and done where this process leads, until all calls are over; and the controller stores
         // what came of the last one.

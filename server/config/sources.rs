@@ -18,16 +18,15 @@ use super::{
     faults::{ConfigFault, ConfigFaults},
     settings::{self, APP_ENV, MODEL_CATALOGUE, MODELRAMP_CONFIG, NODE_ENV, Setting},
 };
-
-/// The variable that holds a session token. Only commands read it, from the environment alone: a
-/// token that lies in a file beside the settings would be there for whoever reads them.
-pub const TOKEN_VARIABLE: &str = "MODELRAMP_TOKEN";
 use crate::_core::{
     environment::Environment,
     suggest::{Near, nearest},
     text_file,
 };
 
+/// The variable that holds a session token. Only commands read it, from the environment alone: a
+/// token that lies in a file beside the settings would be there for whoever reads them.
+pub const TOKEN_VARIABLE: &str = "MODELRAMP_TOKEN";
 /// Variables that end so may be named by a catalog.
 const API_KEY_SUFFIX: &str = "_API_KEY";
 /// As they are named in messages.

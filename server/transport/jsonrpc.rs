@@ -367,7 +367,7 @@ impl Wire {
     }
 }
 
-/// Answers a text that is no JSON otherwise than JSON that is no request.
+/// Of a text that is no longer, it is looked whether it is no JSON, or JSON and no request; bytes.
 const SMALL_BYTES: usize = 16 * 1024;
 
 /// jsonrpsee calls an object a fault of the JSON that names neither a method nor an id. By the specification (JSON-RPC

@@ -52,7 +52,7 @@ impl Controller {
     }
 
     /// Takes note of whether the candidate answered a probe; `None` where it could not be asked. A probe
-    /// that ends when its rollout does not wait any more counts nothing.
+    /// that ends when its rollout does not wait any more changes nothing.
     pub fn probed(&self, rollout: &str, is_answered: Option<bool>) {
         let at = self.world.now().wall;
         let mut inner = self.inner.lock();

@@ -112,7 +112,7 @@ fn level_that_begins(told: &mut Option<Level>, level: Level, is_over: bool) -> O
     Some(level)
 }
 
-/// A rollback has an alert of its own, and what holds for another cause than a difference has an alert of its own.
+/// A rollback has an alert of its own, and so has what holds for another cause than a difference.
 fn of_level(level: Level, plan: &Plan, finding: &Finding, verdict: &Verdict) -> Option<Saying> {
     let both_failing = finding.has(&Alarm::BothSidesFailing);
     // It is by no evidence of a difference that it is held.
