@@ -69,7 +69,7 @@ enum Command {
         /// Another seed gives other traffic; the same one the same figures.
         #[arg(long, default_value_t = Options::default().seed)]
         seed: u64,
-        /// 10,000 runs a cell, which takes an hour or so.
+        /// 10,000 runs a cell, which takes a day or more.
         #[arg(long)]
         full: bool,
         /// Only these goals, such as `G1,G9`, each by its whole name; what is held out of one (`G11h`) belongs to it.

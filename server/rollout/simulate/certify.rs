@@ -20,7 +20,7 @@ use super::{
 pub struct Options {
     /// Another seed gives other traffic; the same one the same figures.
     pub seed: u64,
-    /// 10,000 runs a cell, which takes an hour or so, in place of what ends within minutes.
+    /// 10,000 runs a cell, which takes a day or more, in place of what ends within minutes.
     pub full: bool,
     /// Only these goals, such as `G1` or `G6b`, with what is held out of them; all where there are none.
     pub only: Vec<String>,

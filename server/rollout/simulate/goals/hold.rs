@@ -1,7 +1,8 @@
 //! G19: how soon a candidate is withdrawn whose provider is away for five minutes, by how often it is asked.
 //!
-//! The specification wants a hold within ten seconds. Before ten failures or so have come nothing is proven, so that can
-//! be held only where the candidate is asked more than once a second; elsewhere it is told.
+//! The specification wants a hold within ten seconds. Before twenty failures or so have come nothing is proven, so that can
+//! be held only where the candidate is asked some three times a second; elsewhere it is told. A request is lost when it
+//! comes: how long a provider takes to fail is not simulated.
 
 use super::{
     super::{
@@ -15,8 +16,9 @@ use super::{
 pub(super) const GOAL_SECONDS: f64 = 10.0;
 /// As of a candidate that is taken back for good by such outages.
 const MOST_LATE: f64 = 0.05;
-/// Requests of the candidate a second from which on ten seconds are held to.
-const ENOUGH_A_SECOND: f64 = 2.0;
+/// Requests of the candidate a second from which on ten seconds are held to: the twentieth then comes within them in 97 of
+/// 100 outages, and at two a second in half.
+const ENOUGH_A_SECOND: f64 = 3.0;
 const OUTAGE: SimulatedOutage = SimulatedOutage {
     of: Side::Candidate,
     rate: 1.0,

@@ -1,6 +1,6 @@
 //! G21: a candidate that is as much worse as is tolerated, in every metric together: the edge of the null hypothesis, where
-//! each metric's evidence has an expectation of 1 and not less. What the proof leaves open (docs/statistics.md, "A gap") would
-//! be seen here first.
+//! the evidence of errors, flaws and P99 has an expectation of 1 and not less. What the proof leaves open
+//! (docs/statistics.md, "A gap") would be seen here first.
 
 use super::{
     super::traffic::{Flaws, Population, Scenario},

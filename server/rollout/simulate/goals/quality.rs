@@ -1,4 +1,4 @@
-//! G14 to G16: the quality of answers, and the proof of the next stage in every metric,, in the world of docs/statistics.md. Scenarios that are held out have
+//! G14 to G16: the quality of answers, and the proof of the next stage in every metric, in the world of docs/statistics.md. Scenarios that are held out have
 //! goals of their own (`G14h`), so that they are run and printed apart.
 
 use super::{
