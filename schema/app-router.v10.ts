@@ -237,7 +237,7 @@ export interface AnswerError {
   details: NoAnswer;
 }
 
-/** What is told of an answer. */
+/** What is sent of an answer. */
 export type AnswerEvent = {
   type: "start";
   data: AnswerStart;
@@ -408,7 +408,7 @@ export interface Attempt {
   then: Then;
   /** Whether evidence counts it. */
   counted: boolean;
-  /** Whether it was told to be slow while it was open. */
+  /** Whether it was reported as slow while it was open. */
   wasSlow: boolean;
   /** Tokens read. */
   promptTokens: number;
@@ -462,7 +462,7 @@ export interface AuditedMove {
   reason: string;
 }
 
-/** How something was. */
+/** How something was. What it is of says `subject` in the line that it stands in, and nothing in itself. */
 export type AuditedState = Standing | FlagPosition | AuditedKey | AuditedUser | AuditedMove | string;
 
 /** What a user may do. */
@@ -806,7 +806,7 @@ export interface CreateConversation {
   title?: string | undefined;
 }
 
-/** A key that was made; its secret is told once. */
+/** A key that was made; its secret is shown once. */
 export interface Created {
   /** The key's name. */
   name: string;
@@ -921,7 +921,7 @@ export interface DeliveryRow {
   nextAt: Date | null;
   /** When it was taken; null before. */
   deliveredAt: Date | null;
-  /** Why not, at the last try; null where it was taken. Viewers are told without addresses. */
+  /** Why not, at the last try; null where it was taken. Viewers get it without addresses. */
   error: string | null;
 }
 
@@ -1243,7 +1243,7 @@ export interface FlagsUpdate {
   state: FlagsState;
   /**
    * What changed. Null in the first event of a connection that resumes nothing, and where a change
-   * that was told before has been stored.
+   * that was sent before has been stored.
    */
   change: FlagsChange | null;
 }
@@ -1527,7 +1527,7 @@ export interface KeyInfo {
   /** What it has spent today. */
   today: Spent;
   /**
-   * Models for which its budget in dollars counts nothing, unless their provider tells what it charges: the catalog has
+   * Models for which its budget in dollars counts nothing, unless their provider says what it charges: the catalog has
    * no prices for them. Empty where it has no such budget.
    */
   unpriced: string[];
@@ -1791,7 +1791,7 @@ export interface LookUp {
   text: string;
 }
 
-/** A secret, told once. */
+/** A secret, shown once. */
 export interface Made {
   /** The key's name. */
   name: string;
@@ -2050,7 +2050,7 @@ export interface ModelInfo {
    */
   breaker?: State2;
   /**
-   * What its provider tells of it, where that was asked: whether it has the model at all, and what differs
+   * What its provider lists of it, where that was asked: whether it has the model at all, and what differs
    * from the catalog. Left out where `CATALOGUE_WATCH` is off.
    */
   watch?: Watched;
@@ -2620,7 +2620,7 @@ export type Quality =
 
 /** The accounts, in the order of their providers in the catalog. */
 export interface QuotaList {
-  /** Those whose quota the catalog or the provider tells. */
+  /** Those whose quota the catalog or the provider gives. */
   accounts: AccountInfo[];
   /**
    * What providers said with their last answers of single models, as long as it holds. Models of an account without a
@@ -2675,7 +2675,7 @@ export interface Record_ {
   cursor: number;
   /** The moment of the decision, in milliseconds since 1970. */
   atMs: number;
-  /** What the evidence was told of it. */
+  /** What the evidence was given of it. */
   step: Step;
   /** What the plan's judge found; none at a start, which a person decides on nothing. */
   finding?: Finding;
@@ -3216,7 +3216,7 @@ export interface SettingRow {
    * left out.
    */
   value: string | null;
-  /** Whether it is a secret, whose value is never told. */
+  /** Whether it is a secret, whose value is never shown. */
   secret: boolean;
   /** Whether it has a value. */
   set: boolean;
@@ -4057,7 +4057,7 @@ export type Waits =
   | "paused"
   /** A person is asked. */
   | "at-gate"
-  /** It is held: the cause is still there, or was until a moment ago. Then `at` says when it goes on. */
+  /** It is held. Where the cause is gone, `at` says when this hold ends. */
   | "held"
   /** There is too little evidence. */
   | "too-little-evidence"
@@ -4499,7 +4499,7 @@ export type AppRouter = RouterOf<{
     /**
      * Every change of a rollout, of the kill switch and the live share, of users, of programs' keys and of
      * settings, and who opened texts; the newest first. What is in force and not stored yet is not in it; of
-     * keys and settings only admins are told.
+     * only admins see those of keys and settings.
      *
      * Needs the role viewer or admin.
      *
@@ -4527,7 +4527,7 @@ export type AppRouter = RouterOf<{
      *
      * Open to anybody.
      *
-     * @throws SERVICE_UNAVAILABLE: The database could not be told; the session has ended on this server, which tells it later.
+     * @throws SERVICE_UNAVAILABLE: The database could not be reached; the session has ended on this server, which writes that down later.
      */
     logout: Mutation<void, LoggedOut>;
     /**
@@ -4662,7 +4662,7 @@ export type AppRouter = RouterOf<{
      */
     getFeatureFlags: Query<void, Flags>;
     /**
-     * Sends a message and tells its answer while a model writes it: `start`, `chunk` for each piece,
+     * Sends a message and streams its answer while a model writes it: `start`, `chunk` for each piece,
      * then `complete` once the answer is stored. Until the first chunk another model takes over from
      * one that fails. `error` ends an answer that broke off or that no model could give; the message
      * stays, nothing of the answer is stored, and `chat.retry` gets it answered. The same text sent again
@@ -4872,7 +4872,7 @@ export type AppRouter = RouterOf<{
     kill: Mutation<Kill, FlagsState>;
     /**
      * What is in force at once, then at each change what changed. An event's id is where to
-     * resume: changes that were missed are told again from the history.
+     * resume: changes that were missed are sent again from the history.
      *
      * Needs the role viewer or admin.
      *
@@ -4900,7 +4900,7 @@ export type AppRouter = RouterOf<{
   }>;
   keys: RouterOf<{
     /**
-     * Makes a key. Its secret is told this once.
+     * Makes a key. Its secret is shown this once.
      *
      * Needs the role admin.
      *
@@ -4946,7 +4946,7 @@ export type AppRouter = RouterOf<{
      */
     revoke: Mutation<Named, null>;
     /**
-     * Gives a key another secret, which is told this once. The old one holds a while longer.
+     * Gives a key another secret, which is shown this once. The old one holds a while longer.
      *
      * Needs the role admin.
      *
@@ -5177,7 +5177,7 @@ export type AppRouter = RouterOf<{
     list: Query<ListRollouts | undefined, RolloutState[]>;
     /**
      * The live rollouts at once, then at each change what changed. An event's id is where to
-     * resume: changes that were missed are told again from the history.
+     * resume: changes that were missed are sent again from the history.
      *
      * Needs the role viewer or admin.
      *
@@ -5384,7 +5384,7 @@ export type AppRouter = RouterOf<{
   }>;
   settings: RouterOf<{
     /**
-     * Every setting with its value and where that came from. Of a secret it is only told whether it is
+     * Every setting with its value and where that came from. Of a secret only that is said whether it is
      * set.
      *
      * Needs the role admin.
@@ -5404,7 +5404,7 @@ export type AppRouter = RouterOf<{
     aiConfig: Query<void, AiConfig>;
     /**
      * All servers on the database: whether they live, on which release, who leads, and whether they agree. A few
-     * seconds old; one that is gone is told of for a day.
+     * seconds old; one that is gone is listed for a day.
      *
      * Needs the role viewer or admin.
      *
@@ -5448,7 +5448,7 @@ export type AppRouter = RouterOf<{
      */
     arms: Query<WhichArms | undefined, TrialArms>;
     /**
-     * Puts a prompt to one model, behind whoever waits for an answer, and tells what came of it; not the text.
+     * Puts a prompt to one model, behind whoever waits for an answer, and says what came of it; not the text.
      *
      * Needs the role admin.
      *

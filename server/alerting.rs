@@ -5,7 +5,7 @@
 //! its own pace, and nobody waits for it: who decides about a rollout only writes.
 //!
 //! A process that dies between sending and noting that it did, sends again after its next start.
-//! That is why an alert has one id wherever it appears, by which receivers tell a repeat.
+//! That is why an alert has one id wherever it appears, by which receivers recognise a repeat.
 
 mod dispatcher;
 mod email;
@@ -157,7 +157,7 @@ impl Alert {
         ids.map(str::to_owned).collect()
     }
 
-    /// The page of the dashboard that shows what it is about, below `/dashboard/`; a rollout's at the decision that it tells.
+    /// The page of the dashboard that shows what it is about, below `/dashboard/`; a rollout's at the decision that it is about.
     fn page(&self) -> Option<String> {
         if let Some(id) = &self.rollout_id {
             let version = self.details.get("version").and_then(Value::as_i64);

@@ -187,7 +187,7 @@ impl App {
         let handed_over = async move {
             stopping.await;
             if let Some(handing) = handing {
-                // What it ran into is told there.
+                // It reports its failures itself.
                 let _ = handing.await;
             }
         };

@@ -82,7 +82,7 @@ pub struct Gateway {
     pub tasks: Tasks,
 }
 
-/// Tells the installed recorder what the metrics are.
+/// Describes the metrics to the installed recorder.
 pub fn describe() {
     cache::describe();
 }

@@ -1,6 +1,6 @@
 //! modelramp answers AI requests and moves users to new models a few percent at a time.
 //!
-//! ARCHITECTURE.md tells which folder holds what, and who may import whom.
+//! ARCHITECTURE.md says which folder holds what, and who may import whom.
 
 pub mod _core;
 pub mod accounts;

@@ -1,4 +1,4 @@
-//! The kill switch and the live share: changed by people, kept over restarts, told.
+//! The kill switch and the live share: changed by people, kept over restarts, announced.
 //!
 //! The rules are those of a rollout's share:
 //!
@@ -81,7 +81,7 @@ pub struct FlagInForce {
     pub is_stored: bool,
 }
 
-/// What listeners are told.
+/// What listeners get.
 #[derive(Clone, Debug)]
 pub struct FlagNotice {
     /// The flag in force after it.
@@ -252,7 +252,7 @@ impl LiveFlags {
         self.state().flag.version >= version
     }
 
-    /// Whether a change that was told is stored.
+    /// Whether a change that was announced is stored.
     pub fn is_stored(&self, id: &str) -> bool {
         !self.inner.lock().owes(id)
     }
@@ -348,7 +348,7 @@ impl LiveFlags {
         }))
     }
 
-    /// Brings a lowering into force, and tells it.
+    /// Brings a lowering into force, and announces it.
     fn owe(&self, inner: &mut FlagMemory, asked: FlagRequest) {
         // A newer decision than theirs, which the next start makes again.
         inner.settings = None;

@@ -29,7 +29,7 @@ const LIMIT: usize = 200_000;
 #[derive(Default)]
 pub struct Log {
     waiting: Mutex<Unstored>,
-    /// Taken before `waiting` where both are needed, so that a late attempt is told before it ends.
+    /// Taken before `waiting` where both are needed, so that a late attempt is reported before it ends.
     open: Mutex<OpenAttempts>,
     /// Wakes whoever takes events out.
     arrival: Notify,
@@ -153,7 +153,7 @@ impl Log {
         self.open.lock().begin(event, started)
     }
 
-    /// Forgets an attempt that has ended. Returns whether [`Log::report_late`] has told of it. Its event is
+    /// Forgets an attempt that has ended. Returns whether [`Log::report_late`] has reported it. Its event is
     /// appended once it is known whose fault its end was.
     pub fn close(&self, number: u64) -> bool {
         self.open.lock().end(number)

@@ -16,7 +16,7 @@ pub use self::{
 use self::{series::SeriesHandles, span::Span};
 use crate::{_core::trace_parent::TraceParent, recording::Event};
 
-/// Tells the installed recorder what the metrics are.
+/// Describes the metrics to the installed recorder.
 pub fn describe() {
     series::describe();
     exporter::describe();
@@ -78,7 +78,7 @@ pub struct EndedAttempt<'a> {
     pub event: &'a Event,
 }
 
-/// Tells of attempts.
+/// Records attempts.
 #[derive(Clone, Debug, Default)]
 pub struct Telemetry {
     series: SeriesHandles,
@@ -88,7 +88,7 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Tells them to Prometheus, and to a collector where there is one: with texts of requests and answers, if
+    /// Records them for Prometheus, and for a collector where there is one: with texts of requests and answers, if
     /// these may go there.
     pub fn new(spans: Option<Spans>, with_texts: bool) -> Self {
         Self {
@@ -98,12 +98,12 @@ impl Telemetry {
         }
     }
 
-    /// Whether somebody is told what was said.
+    /// Whether texts of requests go to somebody.
     pub fn wants_texts(&self) -> bool {
         self.with_texts && self.spans.is_some()
     }
 
-    /// Tells of an attempt. Never waits.
+    /// Records an attempt. Never waits.
     pub fn record(&self, ended: &EndedAttempt<'_>) {
         self.series.count(ended);
         // A caller that does not record its trace wants no span of it.

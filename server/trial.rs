@@ -5,7 +5,7 @@
 //! - [`prompts`] is what is asked, [`answer`] what came of it, [`results`] the file that keeps that.
 //! - [`pace`] says when the next request may go.
 //! - [`verdict`] is what the answers prove, by bets on the differences within pairs.
-//! - [`report`] tells it as Markdown, [`picture`] draws it.
+//! - [`report`] writes it as Markdown, [`picture`] draws it.
 
 pub mod answer;
 pub(crate) mod betting;

@@ -131,7 +131,7 @@ impl Subject {
 }
 
 impl Subject {
-    /// A stable 64-bit hash, for evidence that has to tell subjects apart and need not know them:
+    /// A stable 64-bit hash, for evidence, which has to distinguish subjects and need not know them:
     /// half of `murmur3_x64_128` of the id, seed 0.
     pub fn key(&self) -> u64 {
         let hash = murmur3::murmur3_x64_128(&mut self.to_string().as_bytes(), 0);

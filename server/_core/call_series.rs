@@ -9,7 +9,7 @@ const DURATION: &str = "rpc_call_duration_seconds";
 /// What stands in place of an error's code where there was no error.
 pub(crate) const OK: &str = "OK";
 
-/// Tells the installed recorder what is counted.
+/// Describes what is counted to the installed recorder.
 pub fn describe() {
     metrics::describe_counter!(CALLS, "Calls of procedures on all wires, by how they ended");
     metrics::describe_histogram!(

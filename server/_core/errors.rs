@@ -302,7 +302,7 @@ pub struct ErrorData<'a> {
     /// ISO 8601 with milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<String>,
-    /// For some errors: what to go on with; its form is told by the procedure.
+    /// For some errors: what to go on with. Its form is the procedure's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<&'a Value>,
 }

@@ -29,7 +29,7 @@ pub async fn until<F: Future<Output = bool>>(
             () = &mut stop => return,
             settled = timeout(PATIENCE, settle()) => settled,
         };
-        // What came of it else is told by whoever settles.
+        // Whoever settles reports what else came of it.
         if settled.is_err() {
             tracing::warn!("the database did not answer within {PATIENCE:?}; it is asked again");
         }

@@ -5,7 +5,7 @@
 //! serde alone cannot do. Serde then only converts what is known to fit.
 //!
 //! What a schema says about texts beyond their length and `format: email` (`pattern`, `uuid`, …) is
-//! told to callers and left to serde.
+//! documented for callers and left to serde.
 
 mod check;
 mod compile;

@@ -190,7 +190,7 @@ mod tests {
         first.took("chat", "7", 1, at(2));
         let told = first.take_new();
         assert_eq!(told.len(), 2);
-        // Its answer is lost, and it is told again, with more.
+        // Its answer is lost, and the amount is sent again, with more.
         second.add_others(from("a", told.clone()), false, at(9));
         first.put_back(&told);
         first.took("key", "crm", 4, at(3));

@@ -421,7 +421,7 @@ impl<'a> TomlField<'a> {
                 _ if matches!(self.shows, Shows::Nothing) => {
                     format!("(a value of type {}, not shown)", value.type_str())
                 }
-                // What is cut first may end before the mark that tells a password.
+                // What is cut first may end before the mark by which a password is recognised.
                 DeValue::String(text) if matches!(self.shows, Shows::Masked) => {
                     format!("\"{}\"", shown(&masked(text)))
                 }

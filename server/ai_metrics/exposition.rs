@@ -18,7 +18,7 @@ use crate::{
 const TASKS_LIMIT: usize = 100;
 const MS_PER_SECOND: f64 = 1_000.0;
 
-/// Tells the installed recorder what the metrics are.
+/// Describes the metrics to the installed recorder.
 pub fn describe() {
     metrics::describe_counter!("ai_attempts_total", "Attempts at a model, by outcome");
     metrics::describe_histogram!(

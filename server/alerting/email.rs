@@ -56,7 +56,7 @@ impl Email {
             Severity::Warning | Severity::Info => "normal",
         };
         let domain = self.config.from.email.domain();
-        // The same at every delivery, so that a mailbox can tell a repeat.
+        // The same at every delivery, so that a mailbox recognises a repeat.
         let message_id = format!("<{}@{domain}>", alert.id);
         Message::builder()
             .from(self.config.from.clone())

@@ -64,7 +64,7 @@ pub struct AlertPlace {
 #[async_trait]
 pub trait AlertLog: Send + Sync {
     /// The newest alerts before a place, of one severity or of all.
-    async fn sent(
+    async fn newest(
         &self,
         severity: Option<Severity>,
         before: Option<&AlertPlace>,

@@ -41,7 +41,7 @@ pub(super) async fn run(
     stopping: impl Future<Output = ()>,
 ) {
     let mut stopping = pin!(stopping);
-    // With the alert that told of it. One for each primary of a rollout under way, at most.
+    // With the alert that reported it. One for each primary of a rollout under way, at most.
     let mut told: HashMap<Loss, Option<String>> = HashMap::new();
     loop {
         let look = async {

@@ -11,7 +11,7 @@ const OF_ONE_PROCESS: [&str; 1] = ["PORT"];
 /// What stands in the place of a secret.
 const SECRET: &str = "(set)";
 
-/// Tells which settings are not what they were at the last start. A database that does not take it is no
+/// Writes into the audit which settings are not what they were at the last start. A database that does not take it is no
 /// reason not to start.
 #[expect(
     clippy::disallowed_methods,

@@ -32,7 +32,7 @@ pub(super) fn install() {
     }
 }
 
-/// Tells the recorder of every metric of the server.
+/// Describes every metric of the server to the recorder.
 fn describe_all() {
     ai_metrics::exposition::describe();
     call_series::describe();

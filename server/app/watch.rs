@@ -133,7 +133,7 @@ impl ModelWatcher {
         is_settled
     }
 
-    /// Tells what is new, and what is over; whether no model is gone.
+    /// Announces what is new, and what is over. Returns whether no model is gone.
     async fn alert(
         &self,
         told: &mut ProviderAlerts,

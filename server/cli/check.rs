@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     /// Asks each model that a task uses for one word; may cost money, or some of a free quota.
     #[arg(long)]
     call_models: bool,
-    /// Sends a test to each alert channel; people are told.
+    /// Sends a test to each alert channel. People get it.
     #[arg(long)]
     test_alerts: bool,
     /// The newest file of `modelramp backup`, to look at its age.

@@ -235,7 +235,7 @@ fn see(plan: &str, traffic: ExpectedTraffic) -> anyhow::Result<()> {
     }
 }
 
-/// Simulates, and tells on standard error how far it is: on a terminal in one line that changes,
+/// Simulates, and says on standard error how far it is: on a terminal in one line that changes,
 /// elsewhere in a new line every [`NEWS`].
 fn with_progress<T>(simulate: impl FnOnce(&(dyn Fn(Progress) + Sync)) -> T) -> T {
     let started = Instant::now();

@@ -158,7 +158,7 @@ settings! {
     }
     "Log" {
         /// What is logged, to standard error. Libraries say nothing unless they are named: `h2`, `jsonrpsee`, and but for errors
-        /// `sqlx`, which tells of slow statements: `info,h2=warn,sqlx=warn`.
+        /// `sqlx`, which reports slow statements: `info,h2=warn,sqlx=warn`.
         LOG_LEVEL: LogFilter = LogFilter, "info";
         /// One line of text or one JSON object per entry.
         LOG_FORMAT: OneOf<bool> = OneOf(&[("text", false), ("json", true)]), "text", prod "json";

@@ -61,7 +61,7 @@ impl AuditSubject {
         }
     }
 
-    /// The least role that is told of it: viewers see all but keys and settings.
+    /// The least role that sees it: viewers see all but keys and settings.
     pub const fn told_to(self) -> Role {
         match self {
             Self::Rollout
@@ -75,7 +75,7 @@ impl AuditSubject {
     }
 }
 
-/// How something was.
+/// How something was. What it is of says `subject` in the line that it stands in, and nothing in itself.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum AuditedState {

@@ -186,7 +186,7 @@ pub async fn page(
     Ok(page)
 }
 
-/// How many requests fit, as far as that can be told quickly.
+/// How many requests fit, as far as that is quickly known.
 pub async fn count(
     store: &dyn RequestStore,
     filter: &RequestFilter,

@@ -88,7 +88,7 @@ pub enum ChartPart {
 /// Takes the parts one by one, so that no more than the chart is kept of them.
 pub type Taker<'a> = &'a mut (dyn FnMut(ChartPart) + Send);
 
-/// Where attempts are looked up. None that was cancelled is told.
+/// Where attempts are looked up. Those that were cancelled are left out.
 #[async_trait]
 pub trait SeriesStore: Send + Sync {
     /// Whether more than so many attempts ended from one time to before another, in milliseconds since

@@ -28,7 +28,7 @@ pub struct Consumption {
     pub attempts: Option<i64>,
     /// Tokens, read and written.
     pub tokens: i64,
-    /// Tokens written, of these; `None` where they are not told apart.
+    /// Tokens written, of these; `None` where they are not counted apart.
     pub written: Option<i64>,
     /// Millionths of a US dollar.
     pub cost: i64,

@@ -12,7 +12,7 @@ pub trait TextStore: Send + Sync {
     async fn has_texts(&self, request_id: &str) -> anyhow::Result<bool>;
 
     /// Those of this request, the oldest first, and writes into the audit who opened them. Nothing is written
-    /// where there are none, and nothing is told that could not be written.
+    /// where there are none, and nothing is returned that could not be recorded.
     async fn open_texts(
         &self,
         request_id: &str,

@@ -74,7 +74,7 @@ pub enum EmailError {
 }
 
 impl EmailError {
-    /// What programs are told; `None` of what is no fault of models.
+    /// What programs get; `None` of what is no fault of models.
     pub fn not_done(&self) -> Option<NotDone> {
         let kind = match self {
             Self::Schema { .. } => Some("schema".to_owned()),

@@ -320,7 +320,7 @@ impl Replicas {
     }
 }
 
-/// Tells the recorder of what is counted here.
+/// Describes what is counted here to the recorder.
 pub fn describe() {
     metrics::describe_gauge!(
         DIFFERING,

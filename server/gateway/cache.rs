@@ -117,7 +117,7 @@ impl CacheableRequest {
     }
 }
 
-/// Tells the installed recorder what the metrics are.
+/// Describes the metrics to the installed recorder.
 pub(super) fn describe() {
     metrics::describe_counter!(
         "gateway_cache_total",

@@ -52,7 +52,7 @@ impl Rate {
     }
 
     /// Another process took so many microseconds of it, whatever was left. At most a minute too much is
-    /// remembered, so that processes which could not tell each other for long lock nobody out.
+    /// remembered, so that processes which could not reach each other for long lock nobody out.
     pub(super) fn others_took(&mut self, micros: u32, now: Instant) {
         let full_at = self.full_at.max(now) + Duration::from_micros(micros.into());
         self.full_at = full_at.min(now + 2 * MINUTE);

@@ -1,7 +1,7 @@
 //! The secret of a key.
 //!
 //! A key is `mr_`, eight characters that find it, `_`, and 43 characters that nobody can guess (256 bits),
-//! with four more that are computed from the rest, so that a slip is told from a key without a look-up. It
+//! with four more that are computed from the rest, so that a slip is recognised without a look-up. It
 //! is shown once. The database keeps a hash of the whole, so nobody calls with what a copy of it holds; 256
 //! random bits need no slow one.
 

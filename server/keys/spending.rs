@@ -37,7 +37,7 @@ const FORGOTTEN: Duration = Duration::from_secs(120);
 const TOKENS: &str = "key_tokens_total";
 const COST: &str = "key_cost_microdollars_total";
 
-/// Tells the installed recorder what the metrics are.
+/// Describes the metrics to the installed recorder.
 pub fn describe() {
     metrics::describe_counter!(
         TOKENS,
@@ -221,7 +221,7 @@ impl Spending {
         account.clone()
     }
 
-    /// Tells the database what it does not know, until the server stops.
+    /// Writes to the database what it does not know, until the server stops.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()> + Send) {
         let mut stop = pin!(stop);
         loop {
@@ -280,7 +280,7 @@ impl Spending {
             let ledger = account.ledger.lock();
             let then = now.checked_sub(FORGOTTEN);
             let is_quiet = then.is_some_and(|then| ledger.is_quiet_since(then));
-            // A call that has just found it would spend from an account that nobody tells of.
+            // A call that has just found it would spend from an account that nobody reports.
             let is_found = Arc::strong_count(account) > 1;
             is_found || !(ledger.is_told() && is_quiet)
         });

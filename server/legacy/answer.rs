@@ -121,7 +121,7 @@ pub fn check(json: &Bytes, batch: Option<usize>) -> Result<(), LegacyFault> {
     }
 }
 
-/// Why an answer is no JSON, as far as its status tells, and its `Retry-After`.
+/// Why an answer is no JSON, by its status, and its `Retry-After`.
 pub fn refused(
     status: u16,
     retry_after: Option<DateTime<Utc>>,

@@ -81,7 +81,7 @@ impl LegacyFault {
         )
     }
 
-    /// What a client is told.
+    /// What a client gets.
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Unreachable(_) | Self::Cut(_) | Self::Nonsense(_) | Self::AnswerTooLarge(_) => {

@@ -30,7 +30,7 @@ const BETWEEN_NEIGHBOURS: [&str; 11] = [
 ];
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Who asks, as far as the old server is told.
+/// Who asks, as far as the old server learns it.
 pub struct ForwardedCaller<'a> {
     /// The address that the request came from.
     pub peer: Option<IpAddr>,

@@ -37,7 +37,7 @@ const FREE_BYTES: usize = 16 * 1024;
 /// How fast a client has to send, on average, beside the time that it has anyway.
 const BYTES_PER_SECOND: usize = 16 * 1024;
 /// How long what came of an answer has to go out before the answer breaks off. When a body fails, hyper drops what it has
-/// not written, and it tells nobody when it has; on HTTP/2 another task writes, which may have to wait for its turn.
+/// not written, and it lets nobody know when it has; on HTTP/2 another task writes, which may have to wait for its turn.
 const GOES_OUT: Duration = Duration::from_millis(100);
 
 /// What goes to the old server.

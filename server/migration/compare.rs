@@ -12,7 +12,7 @@ use super::{
     shown::{place, shown},
 };
 
-/// The most differences of one answer that are told; the rest adds nothing.
+/// The most differences of one answer that are listed. The rest adds nothing.
 pub const MOST: usize = 20;
 /// What stands for any member or any item in a path.
 const ANY: &str = "*";

@@ -151,7 +151,7 @@ impl Moves {
         Ok(this)
     }
 
-    /// Tells which procedures there are.
+    /// Sets which procedures there are.
     pub fn know<'p>(&self, procedures: impl Iterator<Item = &'p Arc<Procedure>>) {
         let all = procedures.map(|it| (it.path, it.kind)).collect();
         // Whoever comes second says the same.

@@ -190,7 +190,7 @@ impl Fault {
         }
     }
 
-    /// What an error says that does not call itself one; `None` where its words tell no kind.
+    /// What an error says that does not call itself one; `None` where its words fit no kind.
     pub(super) fn of_words(words: &Value) -> Option<Self> {
         Some(Self::of_error(words)).filter(|fault| fault.kind != FaultKind::Upstream)
     }
@@ -215,7 +215,7 @@ impl Fault {
         }
         let cause = Cause::of_error(kind, status.or(said.status), body, said);
         kind = match cause {
-            // Told by the words of the rate, where the platform sends no headers of its own.
+            // Recognised by the words of the rate, where the platform sends no headers of its own.
             Cause::AccountLimit if kind == FaultKind::ProviderRateLimited => FaultKind::RateLimited,
             // The model wrote it.
             Cause::BadGeneration => FaultKind::InvalidReply,

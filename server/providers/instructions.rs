@@ -32,7 +32,7 @@ pub fn tell(request: &mut ChatRequest, text: &str, place: InstructionPlace) {
     }
 }
 
-/// The same in a caller's own body, whose other messages stay as they were written; without messages nothing is told.
+/// The same in a caller's own body, whose other messages stay as they were written; without messages nothing is added.
 fn tell_in(given: &mut RawObject, text: &str, place: InstructionPlace) {
     let Some(messages) = given.get("messages") else {
         return;

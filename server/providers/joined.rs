@@ -73,7 +73,7 @@ impl Joined {
         let calls: Vec<Value> = self.calls.iter().map(Call::to_json).collect();
         answer.tool_calls = (!calls.is_empty()).then_some(calls.into());
         let mut message = json!({"role": "assistant", "content": answer.content});
-        // Where it has a finish reason of its own, it is told as a text.
+        // Where it has a finish reason of its own, it is sent as a text.
         if answer.is_refusal && answer.finish_reason.as_deref() != Some("refusal") {
             message["refusal"] = message["content"].take();
         }

@@ -1,5 +1,5 @@
-//! What a provider's `/models` tells of its models: names, and where it is known what fits in, what it costs
-//! and when it ends. OpenRouter tells most, others the names alone.
+//! What a provider's `/models` lists of its models: names, and where it is known what fits in, what it costs
+//! and when it ends. OpenRouter lists most, others the names alone.
 
 use chrono::{DateTime, NaiveDate};
 use serde_json::Value;
@@ -20,7 +20,7 @@ pub struct Listed {
     pub retires_on: Option<NaiveDate>,
 }
 
-/// US dollars per million tokens, as a provider tells them.
+/// US dollars per million tokens, as a provider lists them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ListedPrices {
     /// For tokens read.
@@ -71,7 +71,7 @@ fn context(entry: &Value) -> Option<u32> {
     u32::try_from(least).ok()
 }
 
-/// A router's price depends on what it chooses, and is told as -1.
+/// A router's price depends on what it chooses, and is listed as -1.
 fn prices(entry: &Value) -> Option<ListedPrices> {
     let price = |name| {
         let told = entry.get("pricing")?.get(name)?;

@@ -62,7 +62,7 @@ impl Kind {
     }
 }
 
-/// Told to a model whose request has placeholders.
+/// What a model is told whose request has placeholders.
 const NOTE: &str = "Marks in square brackets that begin with EMAIL, PHONE or CPR stand for real values. Where such a \
                     value belongs into your answer, repeat its mark exactly, brackets included.";
 
@@ -145,7 +145,7 @@ pub fn mask(request: &mut ChatRequest, kinds: &[Kind]) -> Option<Vault> {
 const MASKED: &str = "ai_masked_total";
 const UNRESTORED: &str = "ai_mask_unrestored_total";
 
-/// Tells the installed recorder what the metrics are.
+/// Describes the metrics to the installed recorder.
 pub fn describe() {
     metrics::describe_counter!(
         MASKED,

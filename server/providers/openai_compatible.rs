@@ -95,7 +95,7 @@ pub struct OpenAiCompatible {
     http: Http,
     endpoint: Url,
     embeddings: Url,
-    /// Where OpenRouter tells what the key may do.
+    /// Where OpenRouter says what the key may do.
     key_url: Url,
     models_url: Url,
     headers: HeaderMap,

@@ -22,9 +22,9 @@ use super::{
     fields::{each, fields, text},
 };
 
-/// A longer answer is not held against a schema, and of longer JSON the language is not told, in bytes.
+/// A longer answer is not held against a schema, and the language of longer JSON is not looked at; in bytes.
 const MAX_JSON_BYTES: usize = 256 * 1024;
-/// What is read of another text to tell its language, in bytes.
+/// What is read of another text to find its language, in bytes.
 const LANGUAGE_BYTES: usize = 4 * 1024;
 
 /// What an answer is: good as far as can be seen, or what is wrong with it. Where several things are, it
@@ -80,7 +80,7 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// Tells them from others: 16 hexadecimal digits.
+    /// Distinguishes them from others: 16 hexadecimal digits.
     pub fn digest(&self) -> String {
         let schema = self.schema.as_ref().map(Schema::text);
         let hash = Sha256::digest(serde_json::json!([schema, self.language.name()]).to_string());
@@ -168,7 +168,7 @@ impl Inspection {
         self.chars
     }
 
-    /// What the answer is, once it is over and took so many tokens, where that was told. None where the caller's
+    /// What the answer is, once it is over and took so many tokens, where that is known. None where the caller's
     /// own limit cut it off, which says nothing of the model.
     pub fn quality(&self, tokens: Option<u32>) -> Option<Quality> {
         let quality = self.seen();

@@ -457,7 +457,7 @@ fn of_usage(usage: &RawValue) -> Option<Usage> {
         number(of_host).filter(|cost| *cost >= 0.0)
     };
     let cost = match with_own_key.is_some_and(|it| it.get() == "true") {
-        // Then `cost` is its fee alone. Where the host's price is not told, the catalog's counts.
+        // Then `cost` is its fee alone. Where the host's price is missing, the catalog's counts.
         true => of_host().map(|of_host| number(cost).unwrap_or(0.0) + of_host),
         false => number(cost),
     };

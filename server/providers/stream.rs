@@ -18,14 +18,14 @@ use super::{
 };
 use crate::_core::{blank::is_blank, json_text};
 
-/// Answers of one stream that are told apart; nobody is given more.
+/// The most answers that one stream may hold.
 const MAX_CHOICES: usize = 128;
 
 /// A streamed answer under way; feed it with [`Steps::push`], end it with [`Steps::finish`].
 pub(super) struct Steps {
     reader: Option<Reader>,
     splitter: Splitter,
-    /// Whether thoughts are taken out of the text; else they are only told from an answer.
+    /// Whether thoughts are taken out of the text. Where they are not, they still count as no answer.
     splits: bool,
     offers_tools: bool,
     /// Whether the steps are passed on as they are, so that none may be left out.

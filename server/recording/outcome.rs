@@ -1,4 +1,4 @@
-//! How an attempt ended, and what else an event may tell.
+//! How an attempt ended, and what else an event may say.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ pub enum Outcome {
     Fault(FaultKind),
     /// The caller went away first.
     Cancelled,
-    /// It is not over, and takes longer than most; another event will tell its end.
+    /// It is not over, and takes longer than most; another event will say how it ends.
     Open,
     /// A user rated the answer.
     Rated {

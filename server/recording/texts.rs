@@ -204,7 +204,7 @@ fn fit(prompt: &mut Vec<PromptMessage>) -> bool {
     is_cut
 }
 
-/// Tells the installed recorder what the metrics are.
+/// Describes the metrics to the installed recorder.
 pub fn describe() {
     metrics::describe_counter!(
         DROPPED,

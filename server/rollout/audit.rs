@@ -1,5 +1,7 @@
 //! The history of a rollout, and its words.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -128,23 +130,7 @@ fn known(text: &mut String, record: &Record) {
 pub fn what_follows(decision: &Decision) -> String {
     match decision {
         Decision::RollBack(reason) => format!("rollback: {reason}"),
-        Decision::Stay(Stay::OutsideWindow(opens)) => {
-            format!("nothing: it waits for its window until {}", minute(*opens))
-        }
-        Decision::Stay(Stay::Clearing(until)) => format!(
-            "nothing: the cause of the hold is gone; it goes on at {} if nothing speaks against the candidate until then",
-            minute(*until)
-        ),
-        Decision::Stay(stay) => match stay {
-            Stay::Ended => "nothing: it has ended",
-            Stay::Paused => "nothing: it is paused",
-            Stay::AtGate => "nothing: a person is asked",
-            Stay::Held | Stay::Clearing(_) => "nothing: the cause of the hold is still there",
-            Stay::TooLittleEvidence => "nothing: there is too little evidence",
-            Stay::Guarded => "nothing: a figure of the candidate is above the stage's guard",
-            Stay::Soaking | Stay::OutsideWindow(_) => "nothing: the stage is not over",
-        }
-        .to_owned(),
+        Decision::Stay(stay) => format!("nothing: {}", why_it_stays(*stay)),
         Decision::Withdraw => format!("hold: {}", Hold::Outage),
         Decision::Return => "resume: the outage is over".to_owned(),
         Decision::Hold(because) => format!("hold: {because}"),
@@ -152,6 +138,24 @@ pub fn what_follows(decision: &Decision) -> String {
         Decision::Ask { .. } => "ask a person".to_owned(),
         Decision::Advance(stage) => format!("advance to stage {}", stage + 1),
         Decision::Complete => "complete".to_owned(),
+    }
+}
+
+fn why_it_stays(stay: Stay) -> Cow<'static, str> {
+    match stay {
+        Stay::Ended => "it has ended".into(),
+        Stay::Paused => "it is paused".into(),
+        Stay::AtGate => "a person is asked".into(),
+        Stay::Held => "the cause of the hold is still there".into(),
+        Stay::Clearing(until) => format!(
+            "the cause of the hold is gone; this hold ends at {} if nothing speaks against the candidate until then",
+            minute(until)
+        )
+        .into(),
+        Stay::TooLittleEvidence => "there is too little evidence".into(),
+        Stay::Guarded => "a figure of the candidate is above the stage's guard".into(),
+        Stay::Soaking => "the stage is not over".into(),
+        Stay::OutsideWindow(opens) => format!("it waits for its window until {}", minute(opens)).into(),
     }
 }
 

@@ -71,7 +71,8 @@ pub enum Stay {
     AtGate,
     /// The cause of the hold is still there.
     Held,
-    /// It is gone, and nothing must speak against the candidate until this time.
+    /// It is gone, and this hold ends at this time if nothing speaks against the candidate until then. Another may
+    /// follow it at once: where the deadline has passed meanwhile, or no traffic has come.
     Clearing(DateTime<Utc>),
     /// Nothing is known yet, or not enough.
     TooLittleEvidence,

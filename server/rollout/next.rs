@@ -59,7 +59,7 @@ pub enum Waits {
     Paused,
     /// A person is asked.
     AtGate,
-    /// It is held: the cause is still there, or was until a moment ago. Then `at` says when it goes on.
+    /// It is held. Where the cause is gone, `at` says when this hold ends.
     Held,
     /// There is too little evidence.
     TooLittleEvidence,

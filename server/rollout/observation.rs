@@ -218,7 +218,7 @@ impl Ledger {
             && kind.is_accounts()
             && self.evidence.is_watching_uncounted()
         {
-            // Fallbacks tell of it as well as first attempts.
+            // Fallbacks show it as well as first attempts.
             self.evidence.refuse_account(event.variant, event.at_ms);
             self.arms[event.variant].not_counted += u64::from(event.counted);
             return;

@@ -136,7 +136,7 @@ pub struct Record {
     pub cursor: i64,
     /// The moment of the decision, in milliseconds since 1970.
     pub at_ms: i64,
-    /// What the evidence was told of it.
+    /// What the evidence was given of it.
     pub step: Step,
     /// What the plan's judge found; none at a start, which a person decides on nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -50,7 +50,7 @@ impl TrialMetric {
         }
     }
 
-    /// Whether it is told as a ratio; the others are shares of answers and told as their difference.
+    /// Whether it is shown as a ratio. The others are shares of answers and shown as their difference.
     pub const fn is_ratio(self) -> bool {
         matches!(self, Self::Latency | Self::Cost)
     }

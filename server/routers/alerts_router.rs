@@ -106,7 +106,7 @@ struct DeliveryRow {
     next_at: Option<DateTime<Utc>>,
     /// When it was taken; null before.
     delivered_at: Option<DateTime<Utc>>,
-    /// Why not, at the last try; null where it was taken. Viewers are told without addresses.
+    /// Why not, at the last try; null where it was taken. Viewers get it without addresses.
     error: Option<String>,
 }
 
@@ -151,7 +151,7 @@ async fn list(state: State, context: Context, input: ListAlerts) -> Result<Alert
     let role = context.user()?.role;
     let before = input.cursor.as_deref().map(place).transpose()?;
     let limit = input.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
-    let told = state.log.sent(input.severity, before.as_ref(), limit + 1);
+    let told = state.log.newest(input.severity, before.as_ref(), limit + 1);
     let mut told = told.await.map_err(RpcError::internal)?;
     let has_more = told.len() > limit as usize;
     told.truncate(limit as usize);

@@ -31,7 +31,7 @@ pub fn register(registry: &mut Registry, audit: impl Into<Option<Arc<dyn AuditSt
     procedures!(registry.outline("audit", audit.into());
         /// Every change of a rollout, of the kill switch and the live share, of users, of programs' keys and of
         /// settings, and who opened texts; the newest first. What is in force and not stored yet is not in it; of
-        /// keys and settings only admins are told.
+        /// only admins see those of keys and settings.
         query Viewer list = list, errors [
             Declared::new(ErrorCode::Forbidden, "A viewer asks for what only admins are told."),
         ];

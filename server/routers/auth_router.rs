@@ -63,7 +63,7 @@ struct State {
     hash: RandomState,
 }
 
-/// Nobody is told to be signed out for this.
+/// Another code than that of a caller without a session: nobody is signed out because of this.
 const UNKNOWN: &[Declared] = &[Declared::new(
     ErrorCode::ServiceUnavailable,
     "The database does not say who calls; try again.",
@@ -74,7 +74,7 @@ const REFUSED: &[Declared] = &[
 ];
 const NOT_STORED: &[Declared] = &[Declared::new(
     ErrorCode::ServiceUnavailable,
-    "The database could not be told; the session has ended on this server, which tells it later.",
+    "The database could not be reached; the session has ended on this server, which writes that down later.",
 )];
 
 /// A user as the front end knows it.

@@ -40,7 +40,7 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
         /// Sends a message, waits until its answer is stored, and returns the answer. It is stored and
         /// limited as by `chat.sendMessage`. Only for users with the flag `useServerSideChat`.
         mutation SignedIn sendMessageStreaming = send_message_streaming, errors SENDING;
-        /// Sends a message and tells its answer while a model writes it: `start`, `chunk` for each piece,
+        /// Sends a message and streams its answer while a model writes it: `start`, `chunk` for each piece,
         /// then `complete` once the answer is stored. Until the first chunk another model takes over from
         /// one that fails. `error` ends an answer that broke off or that no model could give; the message
         /// stays, nothing of the answer is stored, and `chat.retry` gets it answered. The same text sent again
@@ -108,7 +108,7 @@ struct GivenAnswer {
     pending_action: Option<()>,
 }
 
-/// What is told of an answer.
+/// What is sent of an answer.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "type", content = "data", rename_all = "lowercase")]
 enum AnswerEvent {

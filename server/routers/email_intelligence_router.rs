@@ -132,7 +132,7 @@ struct GetBatchIntelligence {
     thread_ids: Vec<String>,
 }
 
-/// The original's text, with what programs are told; what is no fault of models keeps its own.
+/// The original's text, with what programs get; what is no fault of models keeps its own.
 fn refused(text: &'static str) -> impl Fn(EmailError) -> RpcError {
     move |error| match error.not_done() {
         Some(details) => RpcError::new(ErrorCode::InternalServerError, text)

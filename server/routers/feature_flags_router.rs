@@ -91,7 +91,7 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
         /// The changes of the live share and the kill switch, by whom and why, oldest first.
         query Viewer history = history;
         /// What is in force at once, then at each change what changed. An event's id is where to
-        /// resume: changes that were missed are told again from the history.
+        /// resume: changes that were missed are sent again from the history.
         subscription Viewer onChange = on_change;
     );
 }

@@ -44,13 +44,13 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
     procedures!(registry.outline("keys", state.into());
         /// All keys, the oldest first, with what each has spent today. Their secrets are known to nobody.
         query Admin list = list;
-        /// Makes a key. Its secret is told this once.
+        /// Makes a key. Its secret is shown this once.
         mutation Admin create = create, errors [
             Declared::new(ErrorCode::Conflict, "The name is taken, by a key that may have ended."),
         ];
         /// Gives a key other limits; one that is left out is lifted. They count within a second.
         mutation Admin limit = limit, errors NO_KEY;
-        /// Gives a key another secret, which is told this once. The old one holds a while longer.
+        /// Gives a key another secret, which is shown this once. The old one holds a while longer.
         mutation Admin rotate = rotate, errors NO_KEY;
         /// Ends a key, within a second. Streams that are open go on.
         mutation Admin revoke = revoke, errors NO_KEY;
@@ -79,7 +79,7 @@ struct KeyInfo {
     holds: bool,
     /// What it has spent today.
     today: Spent,
-    /// Models for which its budget in dollars counts nothing, unless their provider tells what it charges: the catalog has
+    /// Models for which its budget in dollars counts nothing, unless their provider says what it charges: the catalog has
     /// no prices for them. Empty where it has no such budget.
     unpriced: Vec<String>,
 }
@@ -140,7 +140,7 @@ struct Named {
     name: String,
 }
 
-/// A secret, told once.
+/// A secret, shown once.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Made {
     /// The key's name.
@@ -149,7 +149,7 @@ struct Made {
     key: String,
 }
 
-/// A key that was made; its secret is told once.
+/// A key that was made; its secret is shown once.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Created {
     /// The key's name.

@@ -91,7 +91,7 @@ pub struct ModelInfo {
     /// `BREAKER` is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breaker: Option<BreakerState>,
-    /// What its provider tells of it, where that was asked: whether it has the model at all, and what differs
+    /// What its provider lists of it, where that was asked: whether it has the model at all, and what differs
     /// from the catalog. Left out where `CATALOGUE_WATCH` is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch: Option<Watched>,

@@ -27,7 +27,7 @@ pub fn register(registry: &mut Registry, models: impl Into<Option<Arc<ModelRoute
 /// The accounts, in the order of their providers in the catalog.
 #[derive(Debug, Serialize, JsonSchema)]
 struct QuotaList {
-    /// Those whose quota the catalog or the provider tells.
+    /// Those whose quota the catalog or the provider gives.
     accounts: Vec<AccountInfo>,
     /// What providers said with their last answers of single models, as long as it holds. Models of an account without a
     /// known quota that rests are among them.

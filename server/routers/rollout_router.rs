@@ -114,7 +114,7 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
         /// Each decision with its evidence in words and figures, oldest first.
         query Viewer why = why, errors refusals::ASKING;
         /// The live rollouts at once, then at each change what changed. An event's id is where to
-        /// resume: changes that were missed are told again from the history.
+        /// resume: changes that were missed are sent again from the history.
         subscription Viewer onChange = on_change;
     );
 }
@@ -248,7 +248,7 @@ async fn get(
     input: WhichRollout,
 ) -> Result<RolloutDetails, RpcError> {
     let view = controller.get(&input.id).await.map_err(refusals::refusal)?;
-    // Where a rollout is can be told without the database, what lies behind it cannot.
+    // Where a rollout is can be said without the database. What lies behind it cannot.
     let history = controller.archive().history(&view.status.id);
     let history = timeout(HISTORY_PATIENCE, history).await;
     let details = RolloutDetails::new(view, live.state().flag.position.killed);

@@ -14,7 +14,7 @@ use crate::{
 /// Registers the namespace.
 pub fn register(registry: &mut Registry, settings: impl Into<Option<Arc<[SettingInForce]>>>) {
     procedures!(registry.outline("settings", settings.into());
-        /// Every setting with its value and where that came from. Of a secret it is only told whether it is
+        /// Every setting with its value and where that came from. Of a secret only that is said whether it is
         /// set.
         query Admin list = list;
     );
@@ -31,7 +31,7 @@ struct SettingRow {
     /// The value; null where it is not set, and for a secret. What may be a password in an address is
     /// left out.
     value: Option<String>,
-    /// Whether it is a secret, whose value is never told.
+    /// Whether it is a secret, whose value is never shown.
     secret: bool,
     /// Whether it has a value.
     set: bool,

@@ -56,7 +56,7 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
         /// The model in use by the settings, and what it costs per e-mail.
         query Public aiConfig = ai_config_of;
         /// All servers on the database: whether they live, on which release, who leads, and whether they agree. A few
-        /// seconds old; one that is gone is told of for a day.
+        /// seconds old; one that is gone is listed for a day.
         query Viewer fleet = fleet_of;
         /// Tells the owner something, over the channels of alerts that take what is for the record. It is stored
         /// and sent until each has it.

@@ -63,7 +63,7 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
         query Viewer list = list;
         /// The two models that a trial of a task, or of a plan, compares.
         query Viewer arms = arms, errors [UNKNOWN];
-        /// Puts a prompt to one model, behind whoever waits for an answer, and tells what came of it; not the text.
+        /// Puts a prompt to one model, behind whoever waits for an answer, and says what came of it; not the text.
         mutation Admin ask = ask, errors [UNKNOWN];
         /// Keeps what a trial found.
         mutation Admin record = record;

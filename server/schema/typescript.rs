@@ -394,7 +394,7 @@ impl Printer<'_> {
     }
 }
 
-/// A comment that editors show; nothing where there is nothing to say. A default is told where a
+/// A comment that editors show; nothing where there is nothing to say. A default is given where a
 /// field may be left out.
 fn docs(schema: &Value, optional: bool, indent: &str) -> String {
     let mut lines: Vec<String> = schema

@@ -27,7 +27,7 @@ const WANTED: &str = "FROM users WHERE deleted_at IS NULL AND ($1 IS NULL \
      OR folded_name LIKE $1 ESCAPE '\\' OR LOWER(email) LIKE $1 ESCAPE '\\') \
      AND ($2 IS NULL OR role = $2)";
 
-/// By what, and those who have none of it last; the number tells apart who is alike.
+/// By what, and those who have none of it last; the number orders those who are alike.
 const fn ordered(order: Order, direction: Direction) -> &'static str {
     match (order, direction) {
         (Order::Name, Direction::Asc) => "folded_name IS NULL, folded_name, id",

@@ -318,7 +318,7 @@ impl ConversationStore for Storage {
         rating: Rating,
         now: DateTime<Utc>,
     ) -> anyhow::Result<RatingOutcome> {
-        // One statement decides who is first, so two ratings at once are not both told.
+        // One statement decides who is first, so of two ratings at once only one is reported.
         let added = changed!(self.db.write(), pool => sqlx::query(
             "INSERT INTO message_ratings (message_id, user_id, verdict, rated_ms) \
              VALUES ($1, $2, $3, $4) ON CONFLICT (message_id, user_id) DO NOTHING",

@@ -5,7 +5,7 @@
 //! transaction, so a holder that was replaced while it slept, or that has not seen the end, is refused
 //! whatever the clocks say. Who gets the lease is a writer, with a number that nobody else had or gets.
 //! How a holder is known to be gone differs: on SQLite all writers run on the machine of the file, and a
-//! lock of the operating system tells; on PostgreSQL a lease runs out, by the clock of the database, which
+//! lock of the operating system decides; on PostgreSQL a lease runs out, by the clock of the database, which
 //! is the same for all.
 
 use anyhow::Context;

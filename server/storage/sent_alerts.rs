@@ -55,7 +55,7 @@ macro_rules! waiting {
 
 #[async_trait]
 impl AlertLog for Storage {
-    async fn sent(
+    async fn newest(
         &self,
         severity: Option<Severity>,
         before: Option<&AlertPlace>,

@@ -1,4 +1,4 @@
-//! Sends spans to a collector, by the side of the calls that they tell of.
+//! Sends spans to a collector, beside the calls that they describe.
 //!
 //! A collector that is slow or away costs spans and nothing else: what finds no place in the queue is
 //! dropped, and counted in `otlp_spans_total`.
@@ -194,7 +194,7 @@ fn count(outcome: &'static str, spans: usize) {
     metrics::counter!(COUNTER, "outcome" => outcome).increment(spans as u64);
 }
 
-/// Tells the installed recorder what the metric is.
+/// Describes the metric to the installed recorder.
 pub(super) fn describe() {
     metrics::describe_counter!(
         COUNTER,

@@ -17,7 +17,7 @@ const MS_PER_SECOND: f64 = 1_000.0;
 /// Models whose handles are kept; a catalog has some dozens, and others cost a look-up each time.
 const MODELS_LIMIT: usize = 500;
 
-/// Tells the installed recorder what the metrics are.
+/// Describes the metrics to the installed recorder.
 pub(super) fn describe() {
     metrics::describe_histogram!(TOKENS, "Tokens of a request, read or written");
     metrics::describe_counter!(

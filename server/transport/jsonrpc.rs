@@ -361,7 +361,7 @@ impl Wire {
         })
     }
 
-    /// Tells sockets apart.
+    /// Distinguishes sockets.
     fn next_socket(&self) -> ConnectionId {
         ConnectionId(self.sockets.fetch_add(1, Ordering::Relaxed))
     }

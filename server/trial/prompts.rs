@@ -14,7 +14,7 @@ use crate::{_core::text_file, providers::quality::Schema};
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// The most prompts.
 pub const MAX_PROMPTS: usize = 10_000;
-/// Faults that are told at once.
+/// The most faults that are reported at once.
 const MAX_FAULTS: usize = 20;
 /// The longest id, in characters.
 const MAX_ID: usize = 100;

@@ -1,4 +1,4 @@
-//! Tells what a trial found: words for each metric, and a page of Markdown.
+//! Says what a trial found: words for each metric, and a page of Markdown.
 
 use std::fmt::Write as _;
 
@@ -106,7 +106,7 @@ pub fn conclusion(trial: &Trial) -> String {
     format!("For `{task}`, `{candidate}` {said} ({prompts}).")
 }
 
-/// What the page tells beside the verdicts.
+/// What the page shows beside the verdicts.
 pub struct Circumstances<'a> {
     /// The file of prompts.
     pub prompts: &'a str,

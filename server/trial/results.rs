@@ -1,7 +1,7 @@
 //! The file in which a trial keeps what it has seen, a JSON object a line, so that it can go on after it was killed.
 //!
 //! It is only ever added to. A line counts once its end is written; the beginning of one that was cut off is taken
-//! away when the file is opened again. Everything else that cannot be read is told and never passed over.
+//! away when the file is opened again. Everything else that cannot be read is reported and never passed over.
 
 use std::{
     collections::HashMap,

@@ -1,7 +1,7 @@
 //! What the answers of a trial prove of each metric.
 //!
 //! Within a pair both models answer the same prompt, so what makes prompts hard or easy cancels out. Each metric makes
-//! of a pair a difference from −1 to 1, and [`betting`](super::betting) tells what the differences prove. Shares:
+//! of a pair a difference from −1 to 1, and [`betting`](super::betting) says what the differences prove. Shares:
 //! 1 where only the candidate's answer is bad, −1 where only control's is. Ratios: the logarithm of the candidate's
 //! by control's, cut at a ratio of 4 and divided by ln 4.
 //!
@@ -121,7 +121,7 @@ fn goal_no_worse() -> f64 {
 /// One metric, pair by pair.
 struct MetricFigures {
     metric: TrialMetric,
-    /// As it is told, and as a mean difference.
+    /// As it is shown, and as a mean difference.
     margin: (f64, f64),
     /// The evidence at which it counts as worse, as a logarithm.
     goal_worse: f64,

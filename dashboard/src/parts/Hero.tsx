@@ -26,11 +26,12 @@ export function titleOf(rollout: RolloutDetails, killed: boolean): string {
 function next(rollout: RolloutDetails, killed: boolean): string {
   const kind = situation(rollout, killed);
   const { evidence: lines } = rollout.wanted;
+  const { why, at } = rollout.nextStep ?? { why: null, at: null };
+  if (kind !== 'killed' && why === 'held' && at) return t.level.next.clearing(moment(at));
   switch (kind) {
     case 'healthy': {
       if (rollout.stage >= rollout.stages) return t.level.next.last(duration(rollout.leftMs));
       const then = share(nextShare(rollout));
-      const { why, at } = rollout.nextStep ?? { why: null, at: null };
       if (why === 'outside-window') return at ? t.level.next.window(then, moment(at)) : t.level.next.windowSoon(then);
       if (why === 'guarded') return t.level.next.guarded(then);
       if (rollout.leftMs > 0 && at) return t.level.next.soaking(duration(rollout.leftMs), moment(at), then);

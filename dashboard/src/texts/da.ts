@@ -78,6 +78,7 @@ export const da: Texts = {
       little: (share) => `der er kommet for få forespørgsler eller brugere til at sige noget; ${share} venter på flere.`,
       last: (soak) => `dette er det sidste trin; det observeres ${soak} endnu.`,
       watch: (share, at) => `udrulningen er fastfrosset, og ${share} af brugerne bliver på kandidaten. Den går videre af sig selv, når evidensen er klar igen, og tager alle tilbage, når den når ${at}.`,
+      clearing: (at) => `årsagen til tilbageholdelsen er væk. Den ender ${at}, hvis intet taler imod kandidaten inden da.`,
       hold: (at) => `ingen flere får kandidaten. Ved ${at} tages alle tilbage; du må gøre det nu.`,
       outage: 'serveren stiller selv kandidaten små spørgsmål. Den kommer igen, når den har svaret på dem et stykke tid; for mange nedbrud inden for planens tid tager den tilbage for altid, og det gør prøver, der fejler for længe, også.',
       'both-failing': 'andelen bliver, til kontrol er rask igen.', 'no-traffic': 'andelen bliver. Se på det, der står foran serveren.',

@@ -77,6 +77,7 @@ export const en = {
       little: (share: string) => `too few requests or users have come to say anything; ${share} waits for more.`,
       last: (soak: string) => `this is the last stage; it is watched for ${soak} more.`,
       watch: (share: string, at: string) => `the ramp is frozen, and ${share} of users stay on the candidate. It goes on by itself when the evidence is clear again, and takes everybody back when it reaches ${at}.`,
+      clearing: (at: string) => `the cause of the hold is gone. This hold ends at ${at} if nothing speaks against the candidate until then.`,
       hold: (at: string) => `nobody more gets the candidate. At ${at} everybody is taken back; you may do it now.`,
       outage: 'the server asks the candidate small questions of its own. It comes back when it has answered them for a while; too many outages within the plan’s period take it back for good, and so do probes that fail for too long.',
       'both-failing': 'the share stays until control recovers.', 'no-traffic': 'the share stays. Look at what is in front of the server.',

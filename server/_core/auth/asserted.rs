@@ -81,8 +81,8 @@ pub struct TrustedProxy {
     pub words: RoleWords,
     /// The addresses that it connects from.
     pub addresses: Vec<Network>,
-    /// How long a stream or a socket goes on by what it said when that was opened: nothing that is open can be
-    /// told that a role was taken away.
+    /// How long a stream or a socket goes on by what it said when that was opened: nothing that is open learns
+    /// that a role was taken away.
     pub ttl: Duration,
 }
 

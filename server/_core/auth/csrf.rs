@@ -1,7 +1,7 @@
 //! What only a page of ours can know of a session: a token against requests that other sites forge.
 //!
 //! It is a code over the session's id that takes `JWT_SECRET` to make, so nothing is stored, it lasts as
-//! long as the session, and one of another session is worth nothing. `auth.session` tells it, and a
+//! long as the session, and one of another session is worth nothing. `auth.session` returns it, and a
 //! sign-in sets it as a cookie that scripts may read; neither can be read by a page of another origin.
 //! It is demanded where `CSRF_TOKEN` is `required`. Elsewhere the check of origins does the same work
 //! for every client that does not know of it.

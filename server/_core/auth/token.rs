@@ -42,7 +42,7 @@ pub struct Claims {
     /// Until when, in seconds since 1970.
     pub exp: u64,
     /// Since when, in seconds since 1970. A token without it ends with the first “log out
-    /// everywhere” of its user and cannot be told from older ones.
+    /// everywhere” of its user and cannot be distinguished from older ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iat: Option<f64>,
     /// Shared by the tokens of one session.

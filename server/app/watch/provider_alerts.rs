@@ -65,7 +65,7 @@ pub(super) async fn before(alerts: &dyn AlertLog) -> HashMap<String, ProviderAle
     let mut all = Vec::new();
     let mut place: Option<AlertPlace> = None;
     for _ in 0..PAGES {
-        let page = match alerts.sent(None, place.as_ref(), PAGE).await {
+        let page = match alerts.newest(None, place.as_ref(), PAGE).await {
             Ok(page) => page,
             Err(error) => {
                 let error = format!("{error:#}");

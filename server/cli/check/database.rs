@@ -17,7 +17,7 @@ use crate::{
 
 /// The oldest PostgreSQL whose makers still mend it.
 const OLDEST_POSTGRES: i64 = 140_000;
-/// A clock may differ by so much before it is told, and before people are hurt by it.
+/// A clock may differ by so much before a check reports it, and before people are hurt by it.
 const SKEW: TimeDelta = TimeDelta::seconds(2);
 const HARMFUL_SKEW: TimeDelta = TimeDelta::seconds(60);
 /// Bytes that the disk of the database should have free, and must have.

@@ -26,7 +26,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Enough for a model that thinks before it answers.
 const MAX_TOKENS: u32 = 400;
-/// The longest that a provider's server may take to tell its time.
+/// The longest that a provider's server may take to say its time.
 const CLOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) async fn look(config: &Config, call_models: bool, findings: &mut Findings) {

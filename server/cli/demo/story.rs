@@ -208,7 +208,7 @@ impl<'a> Story<'a> {
         let mut sent = None;
         loop {
             let DriveProgress { due, settled, .. } = *self.progress.lock();
-            // What is seen is a moment old, so only the next sight tells of all that were sent.
+            // What is seen is a moment old, so only the next sight has all that were sent.
             if due > seen {
                 sent.get_or_insert(due);
             }

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Lines of the history that a message tells, the newest.
+/// The most lines of the history that a message has, the newest.
 const TOLD: usize = 30;
 
 /// The values of a rollout.

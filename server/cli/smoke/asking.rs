@@ -40,7 +40,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const CHAT: &str = "chat";
 /// The language of the greeting, as the catalog names it.
 const DANISH: &str = "danish";
-/// Long enough an answer for its language to be told.
+/// Long enough an answer for its language to be found.
 const GREETING: &str =
     "Hej! Fortæl mig med to hele sætninger, hvad du kan hjælpe en lille virksomhed med.";
 /// The one thread under which what is found of the mail is kept, whoever asks how often.

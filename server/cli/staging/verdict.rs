@@ -22,7 +22,7 @@ const MOST_AVERAGE_MS: f64 = 3_000.0;
 /// Alerts that are looked at.
 const ALERTS: u32 = 200;
 
-/// An alert as far as a report tells it.
+/// An alert as far as a report shows it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AlertTold {

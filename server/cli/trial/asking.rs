@@ -32,7 +32,7 @@ pub(super) enum Stop {
     Done,
     /// It is decided.
     Decided,
-    /// It was told to.
+    /// It was asked to.
     Told,
     /// No request is left for now.
     UsedUp {

@@ -1,4 +1,4 @@
-//! What a trial tells at its end: on the screen, in its report, and to the server.
+//! What a trial reports at its end: on the screen, in its report, and to the server.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// What is told at the end, and of what.
+/// What is reported at the end, and of what.
 pub(super) struct TrialNews<'a> {
     pub(super) arguments: &'a Arguments,
     pub(super) arms: &'a TrialArms,

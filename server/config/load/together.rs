@@ -142,7 +142,7 @@ impl SettingValues<'_> {
 
     /// What is missing where a setting is there that needs it.
     fn missing_for(&self, given: &Row, needed: &Row) -> Option<ConfigFault> {
-        // One that is wrong itself is told so, and that is enough.
+        // One that is wrong itself is reported, and that is enough.
         let text = &self.0.get(given.name)?.text;
         let is_right = settings::find(given.name)?.check(text).is_ok();
         let is_missing = is_right && self.0.get(needed.name).is_none();

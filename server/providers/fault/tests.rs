@@ -236,7 +236,7 @@ fn a_limit_of_the_account_may_be_one_of_each_model() {
     }
 }
 
-/// The words of the makers, and what the callers of the gateway are told.
+/// The words of the makers, and what callers of the gateway see.
 #[test]
 fn a_cause_is_finer_than_its_kind() {
     let cause = |status: u16, body: &str| {

@@ -1,4 +1,4 @@
-//! What kind of fault words tell, by a table.
+//! Which kind of fault words mean, by a table.
 //!
 //! Servers have no common word for "too long" or "no credit left", and each release of one has new
 //! sentences. A rule therefore names what such a sentence must speak of (a thing, a measure, an excess),
@@ -25,7 +25,7 @@ struct Rule {
     lacks: &'static [&'static str],
 }
 
-/// What the words add to a kind that the status or a name told; `None` where that is nothing.
+/// What the words add to a kind that the status or a name gave; `None` where that is nothing.
 pub(super) fn refine(
     kind: FaultKind,
     status: Option<u16>,

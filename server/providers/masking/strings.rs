@@ -29,7 +29,7 @@ struct Level {
 }
 
 /// The document with the texts that `edit` gives in place of others; `None` where there is none. `edit` is
-/// told under which key a text stands (`key` at the top), what it is, and the text.
+/// given the key under which a text stands (`key` at the top), what it is, and the text.
 pub(super) fn edited(
     json: &str,
     key: &str,

@@ -152,7 +152,7 @@ fn of_json_the_texts_are_judged_and_not_the_keys() {
         (json(DANISH_ANSWER), Quality::Good),
         (json(ENGLISH), Quality::WrongLanguage),
         (json("Ja"), Quality::Good),
-        // Cut, or with something after it, it is no JSON of which the texts could be told.
+        // Cut, or with something after it, it is no JSON whose texts could be found.
         (json(ENGLISH)[..150].to_owned(), Quality::Good),
         (format!("[{ENGLISH}"), Quality::Good),
     ] {

@@ -331,7 +331,7 @@ fn what_is_billed_and_told_elsewhere_counts() {
             "cost_details": {"upstream_inference_cost": 0.02},
         })
     };
-    // OpenRouter tells the host's price of its own keys as well, and it is in `cost` then.
+    // OpenRouter gives the host's price of its own keys as well, and it is in `cost` then.
     assert_eq!(usage(of_host(true)), (1, 0, Some(21_000)));
     assert_eq!(usage(of_host(false)), (1, 0, Some(1_000)));
     // Its fee, which is nothing as a rule, is not what the answer cost.

@@ -61,7 +61,7 @@ pub(super) struct SandboxAnswer {
     /// A message's fields but for its role.
     message: Map<String, Value>,
     finish: &'static str,
-    /// Where it is to be told.
+    /// Where it is to be sent.
     usage: Option<Value>,
 }
 
@@ -145,7 +145,7 @@ impl SandboxAnswer {
         self.chunk(&json!({}), Some(self.finish))
     }
 
-    /// The step after it, where the usage is to be told.
+    /// The step after it, where the usage is to be sent.
     pub(super) fn usage(&self) -> Option<Value> {
         self.usage.as_ref()?;
         let mut chunk = self.chunk(&Value::Null, None);

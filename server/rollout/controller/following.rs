@@ -82,7 +82,7 @@ impl Controller {
         stored.iter().map(Rollout::from_stored).collect()
     }
 
-    /// Tells whoever listens what other processes did.
+    /// Announces to whoever listens what other processes did.
     pub(super) fn send_changes(&self, changes: Vec<Change>) {
         for change in changes {
             // Nobody needs to listen.

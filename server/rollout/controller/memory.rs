@@ -317,7 +317,7 @@ impl Memory {
             }
             match old {
                 Some(mut old) if !is_new && old.base_version() == new.status.version => {
-                    // Nothing moved, so memory is ahead; what was told is told only once.
+                    // Nothing moved, so memory is ahead. What was announced is announced only once.
                     if old.status.told == new.status.told {
                         old.alerts.clear();
                     }

@@ -64,7 +64,7 @@ impl Memory {
                 alerts: rollout.alerts.len(),
             });
             match transition {
-                // One change of the rollout holds what is to be told of it as well.
+                // One change of the rollout holds the alerts about it as well.
                 Some(transition) => prepared.add(transition, rollout.alerts.clone()),
                 None => prepared.commit.rollouts.extend(rollout.changes()),
             }

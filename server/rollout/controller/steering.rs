@@ -271,7 +271,7 @@ impl Controller {
         let newest = match (newest, &plan.placebo) {
             (Ok(newest), _) => newest,
             (Err(error), Some(_)) => return Err(ControlError::Store(error)),
-            // It is only told.
+            // It is only announced.
             (Err(_), None) => None,
         };
         let demand = plan.placebo.as_ref();

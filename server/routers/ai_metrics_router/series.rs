@@ -241,7 +241,7 @@ async fn get_series(
              rollouts together",
         ));
     }
-    // Very many are told by the hour, however short the time is.
+    // Very many are given by the hour, however short the time is.
     let is_by_hour = only.rollout_id.is_none()
         && (length > SINGLE_MS || {
             let has_more = past.store.has_more(from_ms, to_ms, MOST).await;

@@ -27,7 +27,7 @@ pub(super) struct FlagsUpdate {
     /// What is in force when the event is sent.
     state: FlagsState,
     /// What changed. Null in the first event of a connection that resumes nothing, and where a change
-    /// that was told before has been stored.
+    /// that was sent before has been stored.
     change: Option<FlagsChange>,
 }
 
@@ -52,7 +52,7 @@ pub(super) async fn follow(
     state: State,
     last_event_id: Option<&str>,
 ) -> impl Stream<Item = Result<Tracked<FlagsUpdate>, RpcError>> + use<> {
-    // Listening comes first: what changes while the history is read is told after it.
+    // Listening comes first: what changes while the history is read is sent after it.
     let mut changes = state.live.subscribe();
     let seen = last_event_id.and_then(|id| id.parse::<i64>().ok());
     let told_before = match seen {
@@ -68,7 +68,7 @@ pub(super) async fn follow(
         let mut told = HashSet::new();
         let mut told_before = told_before;
         match missed {
-            // Where nothing was missed, the state is told all the same: the event that was seen last may
+            // Where nothing was missed, the state is sent all the same: the event that was seen last may
             // have been of a change that this process never stored and a crash forgot.
             Some(missed) if !missed.is_empty() => for change in missed {
                 let version = change.version;
@@ -101,7 +101,7 @@ pub(super) async fn follow(
                 }
                 Err(RecvError::Closed) => return,
             }
-            // Only what was told between listening and reading could come twice.
+            // Only what was sent between listening and reading could come twice.
             if changes.is_empty() {
                 told.clear();
             }

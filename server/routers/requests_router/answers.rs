@@ -213,7 +213,7 @@ struct Attempt {
     then: Then,
     /// Whether evidence counts it.
     counted: bool,
-    /// Whether it was told to be slow while it was open.
+    /// Whether it was reported as slow while it was open.
     was_slow: bool,
     /// Tokens read.
     prompt_tokens: u32,

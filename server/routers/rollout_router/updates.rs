@@ -113,7 +113,7 @@ impl Resumed {
                 (pos, told)
             }
         };
-        // A database that went back lacks what the client was told, and goes on from where it ends.
+        // A database that went back lacks what the client was sent, and goes on from where it ends.
         let pos = pos.min(last);
         Ok(HistoryPosition { pos, ..told })
     }
@@ -150,7 +150,7 @@ impl Follower {
         for (pos, row) in rows {
             let id = row.rollout_id.clone();
             let Some(status) = rollouts.iter().find(|status| status.id == id) else {
-                // It began after the rollouts were read, and is told with the next change.
+                // It began after the rollouts were read, and is sent with the next change.
                 return Ok((news, true));
             };
             let entry = HistoryEntry::new(row);
@@ -190,7 +190,7 @@ pub(super) async fn follow(
     controller: Arc<Controller>,
     last_event_id: Option<&str>,
 ) -> Result<impl Stream<Item = Result<Tracked<Update>, RpcError>> + use<>, RpcError> {
-    // Listening comes first: what changes while the history is read is told after it.
+    // Listening comes first: what changes while the history is read is sent after it.
     let mut changes = controller.subscribe();
     let resumed = last_event_id.and_then(Resumed::parse);
     let is_resumed = resumed.is_some();
@@ -209,7 +209,7 @@ pub(super) async fn follow(
     let mut rollouts = controller.list().await.map_err(refusal)?;
     let told = match is_resumed {
         true => HashMap::from([(place.rollout.clone(), place.version)]),
-        // They are told as they are.
+        // They are sent as they are.
         false => rollouts
             .iter()
             .map(|it| (it.id.clone(), it.version))

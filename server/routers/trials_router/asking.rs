@@ -237,7 +237,7 @@ fn as_asked(
             let why = "the model had no time left after its wait for a slot and a place";
             AskedModel::later(why.to_owned(), USUAL_PAUSE)
         }
-        // Nothing was told of an attempt, so it did not end in time.
+        // No attempt was recorded, so it did not end in time.
         (None, Err(_)) => failed(FaultKind::Timeout),
     }
 }

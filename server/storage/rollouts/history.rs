@@ -53,7 +53,7 @@ impl TryFrom<AuditTableRow> for AuditRow {
         let action = known.unwrap_or(Action::Unknown);
         let record = match known {
             Some(action) => Record::read(&row.evidence, action),
-            // Told with its line, so that one line hides none of the others.
+            // A fault goes with its line, so that one line hides none of the others.
             None => Err(Damaged(format!(
                 "its action is `{}`, which this release does not know",
                 row.action

@@ -28,7 +28,7 @@ const SUBSCRIPTION_ID_LENGTH: usize = 16;
 pub(super) struct SubscriptionEvents {
     pub(super) sink: MethodSink,
     pub(super) places: BoundedSubscriptions,
-    /// Tells subscriptions of one socket from those of another.
+    /// Distinguishes the subscriptions of one socket from those of another.
     pub(super) socket: ConnectionId,
 }
 

@@ -106,7 +106,7 @@ impl Issuer {
         };
         let read = |keys: &[Jwk]| oidc::claims(&traded.id_token, keys, &expected, now);
         let mut claims = match read(&known.keys) {
-            // It may have new keys; without a name, or by one that it had before, no other sign tells so.
+            // It may have new keys; without a name, or by one that it had before, no other sign says so.
             Err(WrongToken::UnknownKey(_) | WrongToken::Signature) => {
                 read(&self.book.newer(&known).await.map_err(away)?.keys)?
             }
@@ -116,7 +116,7 @@ impl Issuer {
             let words = oidc::words(claims, &self.config.role_claim)?;
             Some(words.into_iter().map(str::to_owned).collect::<Vec<_>>())
         };
-        // Only what is needed and can be told is asked for beside the token.
+        // Beside the token, only that is asked for which is needed and known.
         let mut scopes = self.config.scopes.split(' ');
         let has_name = claims.contains_key("name") || !scopes.any(|it| it == PROFILE);
         let has_words = self.config.words.is_empty() || words(&claims).is_some();

@@ -213,7 +213,7 @@ impl Connection {
                         Err(busy) if text.len() > SMALL_BYTES && self.expects_params => {
                             Err(busy.clone())
                         }
-                        // There is no memory for what it holds, only for whom to tell so.
+                        // There is no memory for what it holds, only to say so.
                         Err(_) if text.len() > SMALL_BYTES => frame::parse_heads(text),
                         _ => frame::parse(text, self.expects_params),
                     }

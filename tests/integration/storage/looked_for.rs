@@ -158,7 +158,7 @@ async fn any_text_can_be_looked_for(database: Database) {
     };
     assert!(
         storage
-            .sent(None, Some(&before), 5)
+            .newest(None, Some(&before), 5)
             .await
             .unwrap()
             .is_empty()

@@ -1,4 +1,4 @@
-//! What the words of a refusal tell.
+//! Which fault the words of a refusal mean.
 
 use super::*;
 

@@ -9,7 +9,7 @@ use crate::{
 /// Who steers.
 pub(crate) static USER: Actor = Actor::User(1);
 
-/// A plan that proves itself in seconds: by errors alone, as the rig's few requests all take as long and tell
+/// A plan that proves itself in seconds: by errors alone, as the rig's few requests all take as long and say
 /// nothing of latencies. [`fast_by_all`] is judged by everything.
 pub(crate) const FAST: &str = r#"
 name = "fast"

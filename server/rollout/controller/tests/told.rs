@@ -1,4 +1,4 @@
-//! What rollouts alone are told: ratings, and requests that are slow before they end.
+//! What rollouts alone get: ratings, and requests that are slow before they end.
 
 use tokio_util::sync::CancellationToken;
 
