@@ -27,6 +27,7 @@ pub mod logging;
 pub mod markup;
 pub mod masked;
 pub mod method;
+pub mod output;
 pub mod patience;
 pub mod priority;
 pub mod procedure;

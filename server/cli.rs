@@ -32,6 +32,7 @@ mod table;
 mod trial;
 mod types;
 mod user;
+mod which;
 
 use std::{
     io::Write,

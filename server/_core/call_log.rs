@@ -11,7 +11,12 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{call_series, context::Context, errors::RpcError, procedure::Procedure, suggest};
+use super::{
+    call_series::{self, CallSeries},
+    context::Context,
+    errors::RpcError,
+    suggest,
+};
 
 /// Lines about strangers that are written each second, on average.
 const PER_SECOND: u32 = 20;
@@ -70,7 +75,8 @@ fn admit() -> bool {
 
 /// The line of a call that the registry runs; written, and counted, when this is finished or dropped.
 pub(super) struct CallLog<'p> {
-    procedure: &'p Procedure,
+    path: &'static str,
+    series: &'p CallSeries,
     user: Option<i64>,
     request_id: Arc<str>,
     started: Instant,
@@ -78,9 +84,10 @@ pub(super) struct CallLog<'p> {
 }
 
 impl<'p> CallLog<'p> {
-    pub(super) fn start(procedure: &'p Procedure, context: &Context) -> Self {
+    pub(super) fn start(path: &'static str, series: &'p CallSeries, context: &Context) -> Self {
         Self {
-            procedure,
+            path,
+            series,
             user: context.caller.presumed().map(|user| user.id),
             request_id: context.request_id.clone(),
             started: Instant::now(),
@@ -101,7 +108,8 @@ impl<'p> CallLog<'p> {
         let duration = self.started.elapsed();
         let duration_us = duration.as_micros() as u64;
         let Self {
-            procedure: Procedure { path, series, .. },
+            path,
+            series,
             user,
             request_id,
             ..
@@ -153,7 +161,7 @@ pub fn rehearsed(error: &RpcError, path: &str) {
 /// tRPC's error for a path that names no procedure. Its text is tRPC's own, so only the log says which
 /// of the `known` was probably meant, and only in known words.
 pub fn unknown_procedure<'k>(path: &str, known: impl IntoIterator<Item = &'k str>) -> RpcError {
-    // Nobody looks for a word that nobody is told.
+    // Nobody looks for a word that nobody was given.
     if admit()
         && let Some(near) = suggest::nearest(path, known)
     {

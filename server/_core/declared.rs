@@ -10,9 +10,9 @@ use std::sync::Arc;
 use schemars::{JsonSchema, SchemaGenerator};
 
 use super::{
+    caller::Access,
     contract_side::{ContractSide, SchemaFn},
     errors::{ErrorCode, RATE_LIMIT_EXCEEDED, RpcError},
-    procedure::{Accepts, Access},
     shape::Shape,
 };
 
@@ -99,10 +99,14 @@ impl PossibleError {
 }
 
 /// All that a procedure can give: what its registration implies, then what it declares.
-pub(super) fn all(access: Access, accepts: Accepts, declared: &[Declared]) -> Arc<[PossibleError]> {
+pub(super) fn all(
+    access: Access,
+    takes_input: bool,
+    declared: &[Declared],
+) -> Arc<[PossibleError]> {
     let implied = [
         (
-            accepts != Accepts::Nothing,
+            takes_input,
             Declared::new(
                 ErrorCode::BadRequest,
                 "The input does not fit; the message lists every fault as JSON.",
@@ -172,20 +176,17 @@ mod tests {
 
     const STALE: &[Declared] = &[Declared::with::<i64>(ErrorCode::Conflict, "It moved on.")];
 
-    fn codes(access: Access, accepts: Accepts, declared: &[Declared]) -> Vec<&'static str> {
-        let errors = all(access, accepts, declared);
+    fn codes(access: Access, takes_input: bool, declared: &[Declared]) -> Vec<&'static str> {
+        let errors = all(access, takes_input, declared);
         errors.iter().map(|error| error.data_code).collect()
     }
 
     #[test]
     fn a_registration_implies_its_errors() {
-        assert_eq!(
-            codes(Access::Public, Accepts::Nothing, &[]),
-            ["INTERNAL_SERVER_ERROR"]
-        );
+        assert_eq!(codes(Access::Public, false, &[]), ["INTERNAL_SERVER_ERROR"]);
         let limited = [Declared::rate_limited("Too many.")];
         assert_eq!(
-            codes(Access::Admin, Accepts::Json, &limited),
+            codes(Access::Admin, true, &limited),
             [
                 "BAD_REQUEST",
                 "UNAUTHORIZED",
@@ -199,7 +200,7 @@ mod tests {
 
     #[test]
     fn an_error_that_is_not_declared_is_found_out() {
-        let possible = all(Access::Public, Accepts::Nothing, STALE);
+        let possible = all(Access::Public, false, STALE);
         let conflict = || RpcError::new(ErrorCode::Conflict, "no");
         for (error, code) in [
             (conflict(), ErrorCode::Conflict),

@@ -21,10 +21,10 @@ use super::{
 pub use self::{
     handler::Handler,
     input::{Accepts, Binary, FormData, FormField, Input, NoInput, ProcedureInput},
-    output::{Output, Reply, StreamItem, SubscriptionItem, Tracked, Untracked},
+    output::{Reply, StreamItem, SubscriptionItem, Tracked, Untracked},
     run::{Leader, Runner},
 };
-pub use super::caller::Access;
+pub use super::{caller::Access, output::Output};
 
 pub(super) use self::handler::{Invocation, streaming, unary};
 

@@ -14,7 +14,8 @@ use super::{
     declared::{self, Declared},
     errors::RpcError,
     procedure::{
-        self, Access, Handler, Procedure, ProcedureInput, ProcedureKind, Runner, SubscriptionItem,
+        self, Accepts, Access, Handler, Procedure, ProcedureInput, ProcedureKind, Runner,
+        SubscriptionItem,
     },
 };
 
@@ -197,7 +198,7 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
             input_schema: H::Input::schema,
             output_schema,
             output: ContractSide::Output.compile(output_schema),
-            errors: declared::all(access, H::Input::ACCEPTS, errors),
+            errors: declared::all(access, H::Input::ACCEPTS != Accepts::Nothing, errors),
             series: Arc::default(),
             registered_at: Location::caller(),
             runner: self.registry.runner.clone(),
@@ -236,7 +237,7 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
             input_schema: H::Input::schema,
             output_schema,
             output: ContractSide::Output.compile(output_schema),
-            errors: declared::all(access, H::Input::ACCEPTS, errors),
+            errors: declared::all(access, H::Input::ACCEPTS != Accepts::Nothing, errors),
             series: Arc::default(),
             registered_at: Location::caller(),
             runner: self.registry.runner.clone(),

@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use clap::{Args, Subcommand};
 
-use super::{client::Client, rollout::which};
+use super::{client::Client, which};
 use crate::{
     _core::{http_client, text_file},
     config::{ClientConfig, Sources},

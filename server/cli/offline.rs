@@ -4,7 +4,7 @@ use std::{borrow::Cow, io::Write, path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
 
-use super::rollout::which::{NONE_YET, is_last};
+use super::which::{NONE_YET, is_last};
 use crate::{
     config::Config,
     rollout::{archive::Archive, plan::is_rehearsal, world::World},

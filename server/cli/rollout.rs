@@ -6,7 +6,6 @@
 //! history; a script that has read a state should pass the version it read.
 
 mod show;
-pub(super) mod which;
 
 use std::{io::Write, path::PathBuf};
 
@@ -16,7 +15,7 @@ use clap::{Args, Subcommand};
 use super::{
     arguments::{percent, percentage, plan_text, traffic},
     client::{CallError, Client, ClientOptions},
-    offline, placebo,
+    offline, placebo, which,
 };
 use crate::{
     _core::{method::Method, procedure::NoInput, units::Percent},
@@ -118,7 +117,7 @@ enum Command {
         /// The rollout's id, the beginning of it, or `last`.
         id: String,
     },
-    /// Tells each decision with its evidence, in words and figures.
+    /// Shows each decision with its evidence, in words and figures.
     Why {
         /// The rollout's id, the beginning of it, or `last`.
         id: String,

@@ -11,8 +11,8 @@ pub(super) use self::conditions::{begins, of_conditions};
 use super::{
     audit::{capital, minute},
     finding::Finding,
-    plan::is_rehearsal,
-    rollout::Rollout,
+    observation::Ledger,
+    plan::{Plan, is_rehearsal},
     status::{Hold, Moment, State, Status},
     world::World,
 };
@@ -66,26 +66,27 @@ pub(super) fn alert(
     }
 }
 
-/// The alert that belongs to a change, where one does.
+/// The alert that belongs to a change, where one does: of the status before and after it; the ledger is that of after.
 pub(super) fn of_change(
-    before: &Rollout,
-    after: &Rollout,
+    plan: &Plan,
+    ledger: &Ledger,
+    [before, after]: [&Status; 2],
     finding: &Finding,
     now: Moment,
     world: &World,
 ) -> Option<Alert> {
-    let is_outage = after.status.outages > before.status.outages;
+    let is_outage = after.outages > before.outages;
     let figures = figures(finding);
     let (kind, severity, title, text) = if is_outage {
-        of_outage(before, after, &figures, now)
+        of_outage(plan, ledger, before, &figures, now)
     } else {
-        of_state(&before.status, &after.status, &figures)?
+        of_state(before, after, &figures)?
     };
-    let (status, words) = (&after.status, (title, text));
+    let words = (title, text);
     Some(alert(
         kind,
         severity,
-        status,
+        after,
         Some(finding),
         words,
         now,
@@ -96,11 +97,16 @@ pub(super) fn of_change(
 /// An alert of a change: its title, and what it says.
 type ChangeWords = (AlertKind, Severity, &'static str, String);
 
-fn of_outage(before: &Rollout, after: &Rollout, figures: &str, now: Moment) -> ChangeWords {
-    let final_until = after.ledger.outage_final_until(now.wall.timestamp_millis());
-    let most_failing = Duration::from_millis(before.plan.evidence.outage_failing_ms());
+fn of_outage(
+    plan: &Plan,
+    ledger: &Ledger,
+    before: &Status,
+    figures: &str,
+    now: Moment,
+) -> ChangeWords {
+    let final_until = ledger.outage_final_until(now.wall.timestamp_millis());
+    let most_failing = Duration::from_millis(plan.evidence.outage_failing_ms());
     let most_failing = humantime::format_duration(most_failing);
-    let before = &before.status;
     (
         AlertKind::Hold,
         Severity::Critical,

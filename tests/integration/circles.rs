@@ -1,4 +1,4 @@
-//! Holds the files of the server to an order: what a file needs does not need that file in turn.
+//! Holds the files of the server, and its folders, to an order: what a file needs does not need that file in turn.
 //!
 //! What a module and its own submodules need of each other does not count. What is seen are `use` lines and paths: a method
 //! whose type another file defines is called without one, and names of `use super::*` are not looked up.
@@ -25,12 +25,51 @@ const KNOWN: &[&[&str]] = &[
     ],
 ];
 
+/// Files and folders below one parent that need each other, to be parted: what an attempt at a model needs, and what it costs.
+const KNOWN_FOLDERS: &[&[&str]] = &[
+    &["gateway/bill", "gateway/refusal"],
+    &[
+        "model_router/breakers",
+        "model_router/call",
+        "model_router/catalog",
+        "model_router/catalog_in_use",
+        "model_router/clients",
+        "model_router/keys",
+        "model_router/privacy",
+        "model_router/quota",
+        "model_router/repeats",
+        "model_router/route",
+        "model_router/trail",
+    ],
+    &[
+        "model_router/quota/common",
+        "model_router/quota/pool",
+        "model_router/quota/slot",
+    ],
+    &["model_router/quota/record", "model_router/quota/schedule"],
+    &[
+        "model_router/quota/schedule/room",
+        "model_router/quota/schedule/start",
+    ],
+];
+
 #[test]
 fn no_two_files_need_each_other() {
     let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("server");
     let mut files = BTreeMap::new();
     read(&server, &[], &mut files);
     assert_eq!(circles(&Modules::of(&files).needs()), KNOWN);
+}
+
+#[test]
+fn no_two_folders_need_each_other() {
+    let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("server");
+    let mut files = BTreeMap::new();
+    read(&server, &[], &mut files);
+    assert_eq!(
+        circles(&of_folders(&Modules::of(&files).needs())),
+        KNOWN_FOLDERS
+    );
 }
 
 #[test]
@@ -216,6 +255,23 @@ fn items(list: &str) -> Vec<&str> {
         }
     }
     items
+}
+
+/// The same for neighbours: files and folders below one parent, of which each stands for all below it.
+fn of_folders(needs: &BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut folders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (file, all) in needs {
+        for needed in all {
+            let both = file.split('/').zip(needed.split('/'));
+            let above = both.take_while(|(one, other)| one == other).count();
+            let neighbour = |of: &str| of.split('/').take(above + 1).collect::<Vec<_>>().join("/");
+            folders
+                .entry(neighbour(file))
+                .or_default()
+                .insert(neighbour(needed));
+        }
+    }
+    folders
 }
 
 /// Files that reach each other, each circle once.

@@ -43,7 +43,7 @@ pub struct Runner {
     pub limits: CallLimits,
     /// Mutations compute in these; whatever else runs is in the turn of its wire.
     pub turns: Turns,
-    /// Tells causes that pass by themselves, such as a locked database, from faults of ours: an
+    /// Distinguishes causes that pass by themselves, such as a locked database, from faults of ours: an
     /// internal error with one becomes `SERVICE_UNAVAILABLE`.
     pub passes: Option<fn(&anyhow::Error) -> bool>,
     /// Who does what only one of several processes may do.
@@ -66,7 +66,7 @@ impl Procedure {
     /// A query ends when the returned future is dropped; a mutation runs on and is waited for at
     /// shutdown. A panic becomes an internal error.
     pub async fn call(&self, context: Context, input: Input) -> Result<Reply, RpcError> {
-        let log = CallLog::start(self, &context);
+        let log = CallLog::start(self.path, &self.series, &context);
         let result = match (self.admit(context), &self.invocation) {
             (Err(error), _) => Err(error),
             (Ok(context), Invocation::Unary(handler)) => self.run(handler, context, input).await,
@@ -160,7 +160,7 @@ impl Procedure {
                 "not a subscription that can be called"
             )));
         };
-        let log = CallLog::start(self, &context);
+        let log = CallLog::start(self.path, &self.series, &context);
         let session = context.session.clone();
         let admitted = self.admit(context).and_then(|context| {
             let place = self.runner.limits.subscription(&context)?;

@@ -4,7 +4,7 @@ use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use serde_json::Value;
 
 use super::{NumberRule, Shape};
-use crate::_core::procedure::Output;
+use crate::_core::output::Output;
 
 /// Whether a field stays after its leaf was seen.
 enum Leaf {

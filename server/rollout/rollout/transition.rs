@@ -138,7 +138,8 @@ impl Rollout {
         status.reason = by.reason.to_owned();
         let at_ms = now.wall.timestamp_millis();
         rollout.ledger.step(step, at_ms);
-        let alert = notices::of_change(self, &rollout, &finding, now, world);
+        let both = [&self.status, &rollout.status];
+        let alert = notices::of_change(&self.plan, &rollout.ledger, both, &finding, now, world);
         rollout.is_urgent = true;
         let audit = AuditRow {
             id: world.id(now.wall),

@@ -2,8 +2,8 @@
 
 use anyhow::Context as _;
 
+use super::client::Client;
 use crate::{
-    cli::client::Client,
     rollout::plan::is_rehearsal,
     routers::{methods::ROLLOUT_LIST, rollout_router::ListRollouts},
 };
@@ -11,15 +11,15 @@ use crate::{
 /// The word for the rollout that was started last, so that nobody copies an id in a bad hour.
 const LAST: &str = "last";
 /// There is none.
-pub(in crate::cli) const NONE_YET: &str = "no rollout was started yet";
+pub(super) const NONE_YET: &str = "no rollout was started yet";
 
 /// Whether the rollout is meant that was started last. No id begins so, so the case is nobody's concern.
-pub(in crate::cli) fn is_last(id: &str) -> bool {
+pub(super) fn is_last(id: &str) -> bool {
     id.eq_ignore_ascii_case(LAST)
 }
 
 /// The id to ask a server for. Rehearsals, which concern nobody, are never the last.
-pub(in crate::cli) async fn of(client: &Client, id: String) -> anyhow::Result<String> {
+pub(super) async fn of(client: &Client, id: String) -> anyhow::Result<String> {
     if !is_last(&id) {
         return Ok(id);
     }
