@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use modelramp::{
+    dashboard::audit::{AuditFilter, AuditStore, AuditSubject},
     rollout::{record::Action, replay, store::RolloutStore},
     storage::Storage,
 };
@@ -35,6 +36,37 @@ async fn replays(name: &str, histories: &[&[Action]]) {
         // A live one may have stopped before its evidence was stored: it catches up from the log.
         assert!(is_live || replay.events > 50, "{replay:?}");
         assert_eq!(replay.events, replay.events_stored);
+    }
+}
+
+#[tokio::test]
+async fn every_line_of_their_audits_says_how_it_was_before_and_after() {
+    for (name, changes) in [
+        ("c385dc6.db", (12, 4)),
+        ("d97a2f0.db", (11, 0)),
+        ("1463549.db", (11, 0)),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = open(name, folder.path()).await;
+        let filter = AuditFilter {
+            subjects: AuditSubject::ALL.into(),
+            ..AuditFilter::default()
+        };
+        let lines = storage.changes(&filter, None, 100).await.unwrap();
+        let of = |subject| lines.iter().filter(|it| it.subject == subject).count();
+        assert_eq!(
+            (of(AuditSubject::Rollout), of(AuditSubject::Flags)),
+            changes,
+            "{name}"
+        );
+        for line in &lines {
+            assert_eq!(
+                line.before.is_none(),
+                line.action == "started",
+                "{name}: {line:?}"
+            );
+            assert!(line.after.is_some(), "{name}: {line:?}");
+        }
     }
 }
 
