@@ -17,7 +17,7 @@ use crate::{
     rollout::{
         controller::Controller,
         rollout::{Command, CommandKind},
-        status::{State, Status},
+        status::{RunState, Status},
     },
 };
 
@@ -98,7 +98,7 @@ fn losses(status: &Status, models: &ModelRouter) -> Vec<(Loss, String)> {
 
 /// Whether it is paused now; where that fails, the next look tries again.
 async fn pause(controller: &Controller, status: &Status, words: &str) -> bool {
-    if status.state == State::Paused {
+    if status.state == RunState::Paused {
         return true;
     }
     let command = Command {
@@ -152,7 +152,7 @@ async fn returned(
     };
     for (loss, alert) in told.extract_if(|loss, _| is_over(loss)) {
         let status = live.iter().find(|it| it.id == loss.rollout);
-        let Some(status) = status.filter(|it| it.state == State::Paused) else {
+        let Some(status) = status.filter(|it| it.state == RunState::Paused) else {
             continue;
         };
         let model = &loss.model;

@@ -17,7 +17,7 @@ use crate::{
     rollout::{
         plan::{KnownNames, Library, Plan},
         simulate::{
-            certify::{self, Options, Rows},
+            certify::{self, CertifyOptions, Rows},
             cores::Progress,
             pictures,
             planner::{ExpectedTraffic, Sight},
@@ -67,7 +67,7 @@ enum Command {
     /// by more than chance explains. Takes minutes; a debug build takes an hour.
     Certify {
         /// Another seed gives other traffic; the same one the same figures.
-        #[arg(long, default_value_t = Options::default().seed)]
+        #[arg(long, default_value_t = CertifyOptions::default().seed)]
         seed: u64,
         /// 10,000 runs a cell, which takes a day or more.
         #[arg(long)]
@@ -86,7 +86,7 @@ enum Command {
     /// back more or less often than was expected, by more than chance explains. Takes minutes; a debug build takes an hour.
     Worlds {
         /// Another seed gives other traffic; the same one the same figures.
-        #[arg(long, default_value_t = Options::default().seed)]
+        #[arg(long, default_value_t = CertifyOptions::default().seed)]
         seed: u64,
         /// Rollouts of each world.
         #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -105,7 +105,7 @@ enum Command {
         #[arg(default_value = "docs/pictures")]
         folder: PathBuf,
         /// Another seed gives other traffic; the same one the same pictures.
-        #[arg(long, default_value_t = Options::default().seed)]
+        #[arg(long, default_value_t = CertifyOptions::default().seed)]
         seed: u64,
         /// Runs for each place of a picture.
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(4..=10_000))]
@@ -177,7 +177,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             cell,
             write,
         } => {
-            let options = Options {
+            let options = CertifyOptions {
                 seed,
                 full,
                 only,
@@ -287,7 +287,7 @@ fn bar(done: usize, total: usize) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a command ends now")]
-fn keep(file: &Path, report: &certify::Report, full: bool) -> anyhow::Result<()> {
+fn keep(file: &Path, report: &certify::Certificate, full: bool) -> anyhow::Result<()> {
     let at = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
     let picture = file.with_extension("svg");
     let option = if full { " --full" } else { "" };

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::catalog::Provider;
-use crate::providers::{ChatRequest, masking::Kind, openrouter::policy::Policy};
+use crate::providers::{ChatRequest, masking::MaskedKind, openrouter::policy::Policy};
 
 /// What is demanded of whoever gets a text. The default demands nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
@@ -24,7 +24,7 @@ pub struct Privacy {
     /// Behind OpenRouter, these hosts alone.
     pub hosts: Option<Vec<String>>,
     /// What is masked before a text leaves.
-    pub mask: Vec<Kind>,
+    pub mask: Vec<MaskedKind>,
 }
 
 impl Privacy {

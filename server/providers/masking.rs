@@ -30,8 +30,9 @@ use super::{
 
 /// What can be masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[schemars(rename = "Kind")]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum MaskedKind {
     /// Mail addresses.
     Email,
     /// Phone numbers.
@@ -40,7 +41,7 @@ pub enum Kind {
     Cpr,
 }
 
-impl Kind {
+impl MaskedKind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Email, Self::Phone, Self::Cpr];
 
@@ -97,15 +98,15 @@ const DEEPEST: usize = 3;
 
 /// What stands for what, in one request.
 pub struct Vault {
-    kinds: Vec<Kind>,
+    kinds: Vec<MaskedKind>,
     tag: String,
     /// In the order of their numbers, which begin at 1.
-    values: HashMap<Kind, Vec<String>>,
-    numbers: HashMap<(Kind, String), usize>,
+    values: HashMap<MaskedKind, Vec<String>>,
+    numbers: HashMap<(MaskedKind, String), usize>,
 }
 
 /// Puts placeholders in the place of what a request says; `None` where it says nothing of these kinds.
-pub fn mask(request: &mut ChatRequest, kinds: &[Kind]) -> Option<Vault> {
+pub fn mask(request: &mut ChatRequest, kinds: &[MaskedKind]) -> Option<Vault> {
     if kinds.is_empty() {
         return None;
     }
@@ -221,7 +222,7 @@ impl Vault {
         (!found.is_empty()).then_some(masked)
     }
 
-    fn placeholder(&mut self, kind: Kind, value: &str) -> String {
+    fn placeholder(&mut self, kind: MaskedKind, value: &str) -> String {
         let values = self.values.entry(kind).or_default();
         let number = self.numbers.entry((kind, value.to_owned()));
         let number = *number.or_insert_with(|| {
@@ -231,7 +232,7 @@ impl Vault {
         placeholder::write(kind, number, &self.tag)
     }
 
-    fn value(&self, kind: Kind, number: usize) -> Option<&str> {
+    fn value(&self, kind: MaskedKind, number: usize) -> Option<&str> {
         let values = self.values.get(&kind)?;
         values.get(number.checked_sub(1)?).map(String::as_str)
     }

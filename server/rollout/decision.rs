@@ -13,7 +13,7 @@ use super::{
     evidence::Level,
     finding::{Alarm, Arm, Finding, Proof},
     plan::{Gate, Plan, Stage},
-    status::{Hold, Outage, State, Status, passed},
+    status::{Hold, Outage, RunState, Status, passed},
 };
 use crate::_core::units::Percent;
 
@@ -106,16 +106,16 @@ pub fn decide(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc
     }
     let cause = hold(plan, status, finding, now);
     match (status.state, cause) {
-        (State::Paused, _) => return Decision::Stay(Stay::Paused),
+        (RunState::Paused, _) => return Decision::Stay(Stay::Paused),
         // A gate that opens by itself does so if proof comes while a person is asked.
-        (State::WaitingAtGate { .. }, None) if opens_late(plan, status, finding) => {}
-        (State::WaitingAtGate { .. }, _) => return Decision::Stay(Stay::AtGate),
-        (State::Holding { because }, Some(cause)) if because == cause => {
+        (RunState::WaitingAtGate { .. }, None) if opens_late(plan, status, finding) => {}
+        (RunState::WaitingAtGate { .. }, _) => return Decision::Stay(Stay::AtGate),
+        (RunState::Holding { because }, Some(cause)) if because == cause => {
             return Decision::Stay(held(because, finding, status));
         }
         (_, Some(cause)) => return Decision::Hold(cause),
-        (State::Holding { .. }, None) => return Decision::Resume,
-        (State::Running | State::Completed | State::RolledBack, None) => {}
+        (RunState::Holding { .. }, None) => return Decision::Resume,
+        (RunState::Running | RunState::Completed | RunState::RolledBack, None) => {}
     }
     let Some(stage) = plan.stages.get(status.stage) else {
         return Decision::Complete;
@@ -127,7 +127,7 @@ pub fn decide(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc
         // Of its users so few may be the candidate's that it never ends, and a figure may stay as it is.
         let is_asked_for = finding.candidate.requests + finding.control.requests > 0;
         return match status.state {
-            State::WaitingAtGate { .. } => Decision::Stay(Stay::AtGate),
+            RunState::WaitingAtGate { .. } => Decision::Stay(Stay::AtGate),
             _ if is_late && is_asked_for => Decision::Ask { recommended: false },
             _ => Decision::Stay(stay),
         };
@@ -137,7 +137,7 @@ pub fn decide(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc
     match stage.gate {
         _ if is_soaking => Decision::Stay(Stay::Soaking),
         _ if loses(plan, finding) => match status.state {
-            State::WaitingAtGate { .. } => Decision::Stay(Stay::AtGate),
+            RunState::WaitingAtGate { .. } => Decision::Stay(Stay::AtGate),
             _ => Decision::Ask { recommended: false },
         },
         _ if plan.is_last(status.stage) => in_window(plan, Decision::Complete, now),
@@ -186,8 +186,8 @@ fn in_window(plan: &Plan, raise: Decision, now: DateTime<Utc>) -> Decision {
 }
 
 /// Nobody has the candidate, so that only probes show how it is.
-fn of_outage(plan: &Plan, state: State, outage: &Outage) -> Decision {
-    if state == State::Paused {
+fn of_outage(plan: &Plan, state: RunState, outage: &Outage) -> Decision {
+    if state == RunState::Paused {
         Decision::Stay(Stay::Paused)
     } else if outage.failing_ms >= plan.evidence.outage_failing_ms() {
         Decision::RollBack(RollbackReason::OutageLasts)
@@ -217,7 +217,7 @@ pub fn forbids_raising(finding: &Finding) -> Option<&'static str> {
 /// What freezes the ramp, the gravest first.
 fn hold(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc>) -> Option<Hold> {
     let was = match status.state {
-        State::Holding {
+        RunState::Holding {
             because: because @ (Hold::Watch | Hold::Evidence | Hold::BothSidesFailing),
         } => Some(because),
         _ => None,

@@ -13,7 +13,7 @@ use super::{
     finding::Finding,
     observation::Ledger,
     plan::{Plan, is_rehearsal},
-    status::{Hold, Moment, State, Status},
+    status::{Hold, Moment, RunState, Status},
     world::World,
 };
 use crate::{
@@ -129,13 +129,13 @@ fn of_state(before: &Status, after: &Status, figures: &str) -> Option<ChangeWord
     let (share, reason) = (after.share, &after.reason);
     let words = |kind, severity, title, text| Some((kind, severity, title, text));
     match after.state {
-        State::Running if before.outage.is_some() && after.outage.is_none() => words(
+        RunState::Running if before.outage.is_some() && after.outage.is_none() => words(
             AlertKind::Hold,
             Severity::Info,
             "Back after an outage",
             format!("The share is {share} % again. Why: {reason}. {figures}"),
         ),
-        State::RolledBack => words(
+        RunState::RolledBack => words(
             AlertKind::RolledBack,
             Severity::Critical,
             "Rolled back",
@@ -145,13 +145,13 @@ fn of_state(before: &Status, after: &Status, figures: &str) -> Option<ChangeWord
                 before.share
             ),
         ),
-        State::Completed => words(
+        RunState::Completed => words(
             AlertKind::Promoted,
             Severity::Info,
             "Complete",
             format!("The last stage is over; {share} % of the users get the candidate. {figures}"),
         ),
-        State::WaitingAtGate { recommended } => {
+        RunState::WaitingAtGate { recommended } => {
             let stage = format!("Stage {} at {share} %", after.stage + 1);
             // There are several causes to ask without a recommendation, and proof may be there all the same.
             let advice = if recommended {
@@ -168,7 +168,7 @@ fn of_state(before: &Status, after: &Status, figures: &str) -> Option<ChangeWord
                 format!("{advice} {figures}"),
             )
         }
-        State::Holding {
+        RunState::Holding {
             because: Hold::Deadline,
         } => words(
             AlertKind::Hold,
@@ -179,7 +179,7 @@ fn of_state(before: &Status, after: &Status, figures: &str) -> Option<ChangeWord
                  {figures}"
             ),
         ),
-        State::Running if after.stage > before.stage => words(
+        RunState::Running if after.stage > before.stage => words(
             AlertKind::Promoted,
             Severity::Info,
             "Promoted",

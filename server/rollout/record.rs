@@ -13,7 +13,7 @@ use super::{
     evidence::Verdict,
     finding::Finding,
     observation::Step,
-    status::{State, Status},
+    status::{RunState, Status},
 };
 use crate::_core::units::Percent;
 
@@ -98,7 +98,7 @@ impl fmt::Display for Action {
 #[serde(rename_all = "camelCase")]
 pub struct Standing {
     /// What it was doing.
-    pub state: State,
+    pub state: RunState,
     /// The stage it was in, counted from 0.
     pub stage: usize,
     /// Subjects below this share got the candidate.

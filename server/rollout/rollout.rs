@@ -27,7 +27,7 @@ use super::{
     finding::Finding,
     observation::Ledger,
     plan::Plan,
-    status::{Models, Moment, State, Status},
+    status::{Models, Moment, RunState, Status},
     store::{AuditRow, RolloutChange, StoredRollout, damaged},
 };
 use crate::{
@@ -161,7 +161,7 @@ impl Rollout {
     /// As requests see it: before it is open, and once it is rolled back, control for all.
     pub fn live(&self) -> Arc<LiveRollout> {
         let caps = || (self.caps.iter()).filter(|it| self.status.version <= it.version);
-        let is_back = self.status.state == State::RolledBack || caps().any(|it| it.is_back);
+        let is_back = self.status.state == RunState::RolledBack || caps().any(|it| it.is_back);
         let is_serving = self.is_open && !is_back && !self.is_guarded;
         let least = |share, cap: &Cap| if cap.share < share { cap.share } else { share };
         let share = caps().fold(self.status.share, least);
@@ -193,8 +193,8 @@ impl Rollout {
             },
             plan: self.status.plan.clone(),
             ended: match self.status.state {
-                State::Completed => Some(Ended::Completed),
-                State::RolledBack => Some(Ended::RolledBack),
+                RunState::Completed => Some(Ended::Completed),
+                RunState::RolledBack => Some(Ended::RolledBack),
                 _ => None,
             },
             is_released: self.status.released_at.is_some(),

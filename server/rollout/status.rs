@@ -28,7 +28,7 @@ pub struct Status {
     /// The tasks it covers; none covers all.
     pub tasks: Vec<String>,
     /// What it is doing.
-    pub state: State,
+    pub state: RunState,
     /// The stage it is in, counted from 0.
     pub stage: usize,
     /// How many there are.
@@ -162,12 +162,13 @@ impl Models {
 
 /// What a rollout is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "State")]
 #[serde(
     tag = "name",
     rename_all = "kebab-case",
     rename_all_fields = "camelCase"
 )]
-pub enum State {
+pub enum RunState {
     /// Its stage soaks, or gathers evidence.
     Running,
     /// A person stopped its ramp; the share stays, and it is still judged.
@@ -248,7 +249,7 @@ impl Told {
     }
 }
 
-impl State {
+impl RunState {
     /// Whether nothing can follow by itself.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::RolledBack)
@@ -307,8 +308,8 @@ impl Status {
     pub fn soak(&mut self, passed: Duration, now: DateTime<Utc>) {
         let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
         match (self.state, &mut self.outage) {
-            (State::Running, _) => self.soaked_ms = self.soaked_ms.saturating_add(passed),
-            (State::Holding { .. }, Some(outage)) => outage.wait(passed, now),
+            (RunState::Running, _) => self.soaked_ms = self.soaked_ms.saturating_add(passed),
+            (RunState::Holding { .. }, Some(outage)) => outage.wait(passed, now),
             _ => {}
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     rollout::{
         finding::{Arm, Finding},
         record::Action,
-        status::State,
+        status::RunState,
     },
     routers::{
         methods::{ROLLOUT_GET, ROLLOUT_HISTORY, ROLLOUT_START},
@@ -70,7 +70,7 @@ impl<'a> Story<'a> {
             .await?;
         let end = self.follow(&id, None, None).await?;
         ensure!(
-            end.state == State::Completed,
+            end.state == RunState::Completed,
             "the first rollout should have completed, but it is {}: {:?}",
             end.state.name(),
             end.reason
@@ -94,7 +94,7 @@ impl<'a> Story<'a> {
         let broke = Instant::now();
         let end = self.follow(&id, Some(still.version), None).await?;
         ensure!(
-            end.state == State::RolledBack,
+            end.state == RunState::RolledBack,
             "the second rollout should have been rolled back, but it is {}: {:?}",
             end.state.name(),
             end.reason
@@ -126,7 +126,7 @@ impl<'a> Story<'a> {
         let began = Instant::now();
         let end = self.follow(&id, None, None).await?;
         ensure!(
-            end.state == State::RolledBack && end.reason.contains("in another language"),
+            end.state == RunState::RolledBack && end.reason.contains("in another language"),
             "the third rollout should have been rolled back for its language, but it is {}: {:?}",
             end.state.name(),
             end.reason
@@ -177,7 +177,7 @@ impl<'a> Story<'a> {
             if !rollout.live || until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(rollout);
             }
-            if let State::WaitingAtGate { .. } = rollout.state {
+            if let RunState::WaitingAtGate { .. } = rollout.state {
                 bail!("the rollout asks a person: {reason:?}");
             }
             sleep(GLANCE).await;

@@ -5,7 +5,7 @@ use crate::{
     rollout::{
         audit::Explanation,
         evidence::Level,
-        status::{Models, State},
+        status::{Models, RunState},
     },
     routers::rollout_router::{
         answers::{Checked, PlanFault, RolloutDetails, RolloutState, Started},
@@ -28,11 +28,11 @@ fn span(ms: u64) -> String {
 }
 
 /// `holding (watch)`.
-fn state(state: State, is_released: bool) -> String {
+fn state(state: RunState, is_released: bool) -> String {
     let detail = match state {
-        State::Holding { because } => Some(word(&because)),
-        State::WaitingAtGate { recommended: true } => Some("recommended".to_owned()),
-        State::WaitingAtGate { recommended: false } => Some("not recommended".to_owned()),
+        RunState::Holding { because } => Some(word(&because)),
+        RunState::WaitingAtGate { recommended: true } => Some("recommended".to_owned()),
+        RunState::WaitingAtGate { recommended: false } => Some("not recommended".to_owned()),
         _ => is_released.then(|| "let go".to_owned()),
     };
     match detail {

@@ -10,7 +10,7 @@ use super::super::{
 };
 use crate::{
     _core::{errors::in_full, feature_flags::DecidedBy, procedure::NoInput, units::Percent},
-    rollout::{plan::is_rehearsal, status::State},
+    rollout::{plan::is_rehearsal, status::RunState},
     routers::{
         feature_flags_router::{Kill, SetShare, answers::FlagsState},
         methods::{
@@ -68,7 +68,7 @@ async fn rehearsed(client: &Client) -> anyhow::Result<Duration> {
     let took = began.elapsed();
     let is = get(client, &id).await?;
     anyhow::ensure!(
-        is.state == State::RolledBack && is.share == Percent::ZERO,
+        is.state == RunState::RolledBack && is.share == Percent::ZERO,
         "it is {} at {} % after its rollback",
         is.state.name(),
         is.share

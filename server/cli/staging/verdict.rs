@@ -7,7 +7,7 @@ use super::super::{client::Client, findings::Findings, table::clean};
 use crate::{
     _core::{errors::in_full, procedure::NoInput, units::counted},
     alerting::Severity,
-    rollout::{evidence::Level, status::State},
+    rollout::{evidence::Level, status::RunState},
     routers::{
         alerts_router::ListAlerts,
         methods::{ALERTS_CHANNELS, ALERTS_LIST},
@@ -54,10 +54,10 @@ pub(super) fn of_rollout(details: &RolloutDetails, findings: &mut Findings) {
         state.reason
     );
     match state.state {
-        State::Running | State::Completed | State::WaitingAtGate { .. } => {
+        RunState::Running | RunState::Completed | RunState::WaitingAtGate { .. } => {
             findings.pass("rollout", place);
         }
-        State::Paused | State::Holding { .. } | State::RolledBack => {
+        RunState::Paused | RunState::Holding { .. } | RunState::RolledBack => {
             let todo = format!(
                 "`modelramp rollout why {}` says why; mend it and begin anew",
                 state.id

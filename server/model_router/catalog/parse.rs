@@ -168,7 +168,7 @@ fn denies_collection(table: &mut TomlTable<'_>) -> bool {
 }
 
 fn privacy(table: &mut TomlTable<'_>, providers: &Named<Provider>) -> Privacy {
-    let kinds = masking::Kind::ALL.map(|kind| (kind.name(), kind));
+    let kinds = masking::MaskedKind::ALL.map(|kind| (kind.name(), kind));
     Privacy {
         denies_collection: denies_collection(table),
         zdr: table.optional("zdr", TomlField::flag).unwrap_or_default(),

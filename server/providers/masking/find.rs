@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::{
-    Kind, cpr,
+    MaskedKind, cpr,
     digits::{Digits, plain},
     phone,
 };
@@ -16,17 +16,17 @@ use crate::_core::blank::is_invisible;
 const SIGNS: [&str; 3] = ["@", "\u{ff20}", "%40"];
 
 /// What was found, and where.
-pub(super) type Found = (Range<usize>, Kind);
+pub(super) type Found = (Range<usize>, MaskedKind);
 
 /// All that is to be masked, in order and apart. `context` stands before the text: the key of a value.
-pub(super) fn find(text: &str, context: &str, kinds: &[Kind]) -> Vec<Found> {
+pub(super) fn find(text: &str, context: &str, kinds: &[MaskedKind]) -> Vec<Found> {
     let mut found = Vec::new();
     let mut from = 0;
-    if kinds.contains(&Kind::Email) {
+    if kinds.contains(&MaskedKind::Email) {
         for mail in mails(text) {
             numbers(text, from..mail.start, context, kinds, &mut found);
             from = mail.end;
-            found.push((mail, Kind::Email));
+            found.push((mail, MaskedKind::Email));
         }
     }
     numbers(text, from..text.len(), context, kinds, &mut found);
@@ -37,22 +37,22 @@ fn numbers(
     text: &str,
     within: Range<usize>,
     context: &str,
-    kinds: &[Kind],
+    kinds: &[MaskedKind],
     found: &mut Vec<Found>,
 ) {
-    if !kinds.iter().any(|kind| *kind != Kind::Email) {
+    if !kinds.iter().any(|kind| *kind != MaskedKind::Email) {
         return;
     }
     let text = text.get(..within.end).unwrap_or(text);
     let mut at = within.start;
     while let Some(digits) = Digits::next(text, at) {
-        let cpr = kinds.contains(&Kind::Cpr).then(|| cpr::end(&digits));
-        let cpr = cpr.flatten().map(|end| (end, Kind::Cpr));
+        let cpr = kinds.contains(&MaskedKind::Cpr).then(|| cpr::end(&digits));
+        let cpr = cpr.flatten().map(|end| (end, MaskedKind::Cpr));
         let phone = || {
             let end = kinds
-                .contains(&Kind::Phone)
+                .contains(&MaskedKind::Phone)
                 .then(|| phone::end(text, context, &digits));
-            end.flatten().map(|end| (end, Kind::Phone))
+            end.flatten().map(|end| (end, MaskedKind::Phone))
         };
         at = match cpr.or_else(phone) {
             Some((end, kind)) => {
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     fn found(text: &str) -> Vec<&str> {
-        let found = find(text, "", &Kind::ALL);
+        let found = find(text, "", &MaskedKind::ALL);
         found.iter().map(|(at, _)| &text[at.clone()]).collect()
     }
 
@@ -281,30 +281,30 @@ mod tests {
         ] {
             assert!(found(text).is_empty(), "{text} {:?}", found(text));
         }
-        assert_eq!(find("23456789", "phone", &Kind::ALL).len(), 1);
-        assert_eq!(find("23456789", "tel", &Kind::ALL).len(), 1);
-        assert!(find("23456789", "hotel", &Kind::ALL).is_empty());
+        assert_eq!(find("23456789", "phone", &MaskedKind::ALL).len(), 1);
+        assert_eq!(find("23456789", "tel", &MaskedKind::ALL).len(), 1);
+        assert!(find("23456789", "hotel", &MaskedKind::ALL).is_empty());
     }
 
     #[test]
     fn only_what_is_asked_for_is_found() {
         let text = "anna@firma.dk +4512345678 010170-1234";
-        for kind in Kind::ALL {
+        for kind in MaskedKind::ALL {
             assert!(
                 find(text, "", &[kind])
                     .iter()
                     .any(|(_, found)| *found == kind)
             );
         }
-        assert_eq!(find(text, "", &[Kind::Email]).len(), 1);
-        assert_eq!(find(text, "", &Kind::ALL).len(), 3);
+        assert_eq!(find(text, "", &[MaskedKind::Email]).len(), 1);
+        assert_eq!(find(text, "", &MaskedKind::ALL).len(), 3);
     }
 
     proptest::proptest! {
         #[test]
         fn what_is_found_is_in_order_and_apart(text in "[a-c@.＠ +0-9\\-\\\\ø%(]{0,60}") {
             let mut end = 0;
-            for (at, _) in find(&text, "", &Kind::ALL) {
+            for (at, _) in find(&text, "", &MaskedKind::ALL) {
                 assert!(at.start >= end && at.end > at.start && text.get(at.clone()).is_some());
                 end = at.end;
             }

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use super::Kind;
+use super::MaskedKind;
 
 /// Letters of a tag, in which no word is spelled.
 const LETTERS: &[u8; 24] = b"qxzkvwjbdfghmnprst234567";
@@ -19,7 +19,7 @@ const MOST_DIGITS: usize = 7;
 pub(super) enum PlaceholderAhead<'a> {
     /// A placeholder.
     Placeholder {
-        kind: Kind,
+        kind: MaskedKind,
         number: usize,
         /// What stands before it and is no part of it.
         lead: &'a str,
@@ -33,7 +33,7 @@ pub(super) enum PlaceholderAhead<'a> {
 }
 
 /// The placeholder itself.
-pub(super) fn write(kind: Kind, number: usize, tag: &str) -> String {
+pub(super) fn write(kind: MaskedKind, number: usize, tag: &str) -> String {
     format!("[{}-{number}-{tag}]", kind.word())
 }
 
@@ -76,7 +76,7 @@ pub(super) fn begin(text: &str) -> Option<usize> {
 
 /// A placeholder up to its tag.
 struct Head<'a> {
-    kind: Kind,
+    kind: MaskedKind,
     number: usize,
     is_escaped: bool,
     is_open: bool,
@@ -106,11 +106,13 @@ fn head(text: &str) -> Result<Option<Head<'_>>, Over> {
         both.take_while(|(is, wanted)| is.eq_ignore_ascii_case(wanted))
             .count()
     };
-    let kind = Kind::ALL
+    let kind = MaskedKind::ALL
         .into_iter()
         .find(|kind| same(kind.word()) == kind.word().len());
     let Some(kind) = kind else {
-        let is_begun = Kind::ALL.iter().any(|kind| same(kind.word()) == rest.len());
+        let is_begun = MaskedKind::ALL
+            .iter()
+            .any(|kind| same(kind.word()) == rest.len());
         return if is_begun { Err(Over) } else { Ok(None) };
     };
     let rest = rest.get(kind.word().len()..).unwrap_or_default();
@@ -210,7 +212,7 @@ mod tests {
 
     fn email(lead: &'static str, length: usize) -> PlaceholderAhead<'static> {
         PlaceholderAhead::Placeholder {
-            kind: Kind::Email,
+            kind: MaskedKind::Email,
             number: 12,
             lead,
             length,

@@ -17,11 +17,11 @@ fn sent(request: &ChatRequest) -> Value {
 /// A vault that knows `anna@firma.dk` as the first mail address and a CPR number.
 fn vault() -> Vault {
     let body = json!({"messages": [{"role": "user", "content": "anna@firma.dk 010170-1234"}]});
-    mask(&mut passing_on(&body), &Kind::ALL).unwrap()
+    mask(&mut passing_on(&body), &MaskedKind::ALL).unwrap()
 }
 
 fn mark(vault: &Vault) -> String {
-    placeholder::write(Kind::Email, 1, &vault.tag)
+    placeholder::write(MaskedKind::Email, 1, &vault.tag)
 }
 
 #[test]
@@ -46,19 +46,19 @@ fn all_that_a_body_says_is_masked_and_what_is_for_programs_stays() {
         "n": 1,
     });
     let mut request = passing_on(&body);
-    let vault = mask(&mut request, &Kind::ALL).unwrap();
+    let vault = mask(&mut request, &MaskedKind::ALL).unwrap();
     let told = sent(&request);
     let anna = mark(&vault);
     assert_eq!(told["user"], anna);
     assert_eq!(told["messages"][3]["content"], anna);
-    let phone = placeholder::write(Kind::Phone, 1, &vault.tag);
+    let phone = placeholder::write(MaskedKind::Phone, 1, &vault.tag);
     let text = &told["messages"][1]["content"][0]["text"];
     assert_eq!(*text, format!("Skriv til {anna} og ring {phone}"));
     let call = &told["messages"][2]["tool_calls"][0];
     let inner: Value =
         serde_json::from_str(call["function"]["arguments"].as_str().unwrap()).unwrap();
-    let cpr = placeholder::write(Kind::Cpr, 1, &vault.tag);
-    let other = placeholder::write(Kind::Email, 2, &vault.tag);
+    let cpr = placeholder::write(MaskedKind::Cpr, 1, &vault.tag);
+    let other = placeholder::write(MaskedKind::Email, 2, &vault.tag);
     assert_eq!(
         inner,
         json!({"to": anna, "cpr": cpr, "x": format!("\n{other}")})
@@ -83,7 +83,7 @@ fn a_field_that_stands_twice_hides_nothing() {
         let body = format!(r#"{{"messages":{first},"messages":{last}}}"#);
         let given = RawObject::parse(body.as_bytes()).unwrap();
         let mut request = ChatRequest::passing_on(given);
-        assert!(mask(&mut request, &Kind::ALL).is_some());
+        assert!(mask(&mut request, &MaskedKind::ALL).is_some());
         let told = request.given.unwrap().to_json();
         assert!(!told.contains("anna"), "{told}");
     }
@@ -95,7 +95,7 @@ fn a_conversation_stays_the_same_text_from_turn_to_turn() {
     let more = json!([first, {"role": "assistant", "content": "ok anna@firma.dk"}, {"role": "user", "content": "b@y.dk"}]);
     let told = |messages: Value| {
         let mut request = passing_on(&json!({ "messages": messages }));
-        mask(&mut request, &Kind::ALL).unwrap();
+        mask(&mut request, &MaskedKind::ALL).unwrap();
         sent(&request)["messages"].as_array().unwrap().clone()
     };
     let (short, long) = (told(json!([first])), told(more));
@@ -108,7 +108,7 @@ fn a_text_that_looks_like_a_placeholder_stays_what_it_is() {
     let fake = mark(&plain);
     let body = json!({"messages": [{"role": "user", "content": format!("{fake} c@z.dk")}]});
     let mut request = passing_on(&body);
-    let vault = mask(&mut request, &Kind::ALL).unwrap();
+    let vault = mask(&mut request, &MaskedKind::ALL).unwrap();
     assert_ne!(vault.tag, plain.tag);
     assert!(sent(&request).to_string().contains(&fake));
     assert_eq!(
@@ -120,13 +120,13 @@ fn a_text_that_looks_like_a_placeholder_stays_what_it_is() {
 #[test]
 fn nothing_to_mask_is_no_other_request() {
     let body = json!({"messages": [{"role": "user", "content": "hej \u{1f600} 12"}], "x": 1.0});
-    for kinds in [&Kind::ALL[..], &[]] {
+    for kinds in [&MaskedKind::ALL[..], &[]] {
         let mut request = passing_on(&body);
         assert!(mask(&mut request, kinds).is_none());
         assert_eq!(sent(&request), body);
     }
     let mut chat = ChatRequest::new(vec![ChatMessage::text("user", "anna@firma.dk")]);
-    assert!(mask(&mut chat, &Kind::ALL).is_some());
+    assert!(mask(&mut chat, &MaskedKind::ALL).is_some());
     assert_eq!(chat.messages.len(), 2);
     assert_eq!(chat.messages[0].content, NOTE);
 }
@@ -224,7 +224,7 @@ proptest! {
     fn what_was_masked_comes_back(text in "[a-c@.+0-9 øE\\[\\]\\\\\"-]{0,80}") {
         let body = json!({"messages": [{"role": "user", "content": text}]});
         let mut request = passing_on(&body);
-        if let Some(vault) = mask(&mut request, &Kind::ALL) {
+        if let Some(vault) = mask(&mut request, &MaskedKind::ALL) {
             let told = sent(&request);
             let last = told["messages"].as_array().unwrap().last().unwrap()["content"].clone();
             prop_assert_eq!(vault.whole(last.as_str().unwrap()), text);

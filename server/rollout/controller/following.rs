@@ -17,7 +17,7 @@ use crate::{
     _core::units::Percent,
     rollout::{
         rollout::{Cap, Command, CommandKind, Rollout},
-        status::{State, Status},
+        status::{RunState, Status},
     },
 };
 
@@ -74,7 +74,7 @@ impl Controller {
     async fn under_way(&self) -> anyhow::Result<Vec<Rollout>> {
         let ids: Vec<_> = {
             let inner = self.inner.lock();
-            let is_read = |it: &&Rollout| it.status.state != State::Completed;
+            let is_read = |it: &&Rollout| it.status.state != RunState::Completed;
             let read = inner.rollouts.iter().filter(is_read);
             read.map(|it| it.status.id.clone()).collect()
         };
@@ -120,7 +120,7 @@ impl Controller {
         let is_newest = rollout.status.version == command.based_on;
         // One that is complete goes on deciding, and can be rolled back until it is let go.
         let status = &rollout.status;
-        let is_complete = status.state == State::Completed && status.released_at.is_none();
+        let is_complete = status.state == RunState::Completed && status.released_at.is_none();
         let decides = rollout.is_live() || is_back && is_complete;
         if !is_one || !decides || !is_newest || !lowers {
             return None;
@@ -156,7 +156,7 @@ impl Controller {
             return true;
         };
         let status = &rollout.status;
-        let is_over = status.state == State::RolledBack || status.released_at.is_some();
+        let is_over = status.state == RunState::RolledBack || status.released_at.is_some();
         if lowering.kind == CommandKind::RollBack && !is_over {
             return false;
         }
@@ -269,12 +269,12 @@ impl Rollout {
         now: DateTime<Utc>,
     ) -> Option<(Lowering, i64)> {
         let went_back = self.was_stored_and_is_not(stored);
-        if self.owed.is_empty() && !went_back || stored.state == State::RolledBack {
+        if self.owed.is_empty() && !went_back || stored.state == RunState::RolledBack {
             return None;
         }
         let share = self.status.share_without_outage();
         let kind = match self.status.state {
-            State::RolledBack => CommandKind::RollBack,
+            RunState::RolledBack => CommandKind::RollBack,
             _ if stored.state.is_final() => return None,
             _ if self.has_lowered_share() && share < stored.share_without_outage() => {
                 CommandKind::SetShare(share)
@@ -303,7 +303,8 @@ impl Rollout {
     pub(super) fn was_stored_and_is_not(&self, stored: &Status) -> bool {
         let (held, is) = (self.base_version(), stored.version);
         // Nothing follows a rollback.
-        let is_undone = self.status.state == State::RolledBack && stored.state != State::RolledBack;
+        let is_undone =
+            self.status.state == RunState::RolledBack && stored.state != RunState::RolledBack;
         is < held
             || self.owed.is_empty() && (is_undone || is == held && stored.share > self.status.share)
     }

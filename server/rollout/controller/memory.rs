@@ -15,7 +15,7 @@ use crate::{
     recording::{Batch, Log, Ordered},
     rollout::{
         rollout::Rollout,
-        status::{Moment, State, Status},
+        status::{Moment, RunState, Status},
         store::{RolloutStore, RolloutsMark},
     },
 };
@@ -145,7 +145,7 @@ impl Memory {
     }
 
     fn remember(&mut self, gone: Vec<Rollout>) {
-        let is_back = |it: &Rollout| it.status.state == State::RolledBack;
+        let is_back = |it: &Rollout| it.status.state == RunState::RolledBack;
         self.gone.extend(gone.into_iter().filter(is_back));
         let many = self.gone.len().saturating_sub(MOST_GONE);
         self.gone.drain(..many);
@@ -334,7 +334,7 @@ impl Memory {
                         // No share moves while an outage is waited for, so this process asks itself for a smaller one,
                         // until it can be made.
                         if new.status.outage.is_some()
-                            && old.status.state != State::RolledBack
+                            && old.status.state != RunState::RolledBack
                             && let Some((lowering, until)) =
                                 old.lowering_of(&new.status, number, now.wall)
                         {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Controller;
-use crate::rollout::status::{Hold, State};
+use crate::rollout::status::{Hold, RunState};
 
 /// Between two probes; less where a plan waits for less than two minutes.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -28,7 +28,7 @@ impl Controller {
         }
         let held = inner.rollouts.iter_mut().filter(|rollout| {
             let is_held = rollout.status.state
-                == State::Holding {
+                == RunState::Holding {
                     because: Hold::Outage,
                 };
             let calm = Duration::from_millis(rollout.plan.evidence.outage_calm_ms);

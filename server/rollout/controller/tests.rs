@@ -39,7 +39,7 @@ use crate::{
     rollout::{
         record::Damaged,
         rollout::CommandKind,
-        status::{Hold, State},
+        status::{Hold, RunState},
         store::{AuditRow, StoredRollout},
     },
 };
@@ -48,7 +48,7 @@ fn candidate_fails(variant: Variant) -> bool {
     variant == Variant::Candidate
 }
 
-const GATE: State = State::WaitingAtGate { recommended: true };
+const GATE: RunState = RunState::WaitingAtGate { recommended: true };
 
 #[tokio::test]
 async fn a_start_serves_control_until_a_tick_has_written() {
@@ -82,7 +82,7 @@ async fn a_good_candidate_goes_through_all_stages() {
     let approved = rig.controller.apply(approval(&id, status.version)).await;
     assert_eq!(approved.expect("approved").share.get(), 100.0);
     assert_eq!(rig.serves(), 100.0);
-    rig.until(&id, State::Completed).await;
+    rig.until(&id, RunState::Completed).await;
     assert_eq!(rig.serves(), 100.0);
     let actions = ["started", "advanced", "asked", "approved", "completed"];
     assert_eq!(rig.actions(), actions);
@@ -112,7 +112,7 @@ async fn a_failing_candidate_is_taken_back_from_every_state() {
             "paused" => {
                 let version = rig.status(&id).await.version;
                 let paused = rig.steer(&id, version, "wait", CommandKind::Pause).await;
-                assert_eq!(paused.expect("paused").state, State::Paused);
+                assert_eq!(paused.expect("paused").state, RunState::Paused);
             }
             "gate" => rig.until(&id, GATE).await,
             "full-disk" => rig.store.0.lock().is_full = true,
@@ -171,7 +171,7 @@ async fn no_data_is_neither_failure_nor_success() {
     let status = rig.status(&id).await;
     assert_eq!(
         (status.state, status.stage, rig.serves()),
-        (State::Running, 0, 10.0)
+        (RunState::Running, 0, 10.0)
     );
     assert_eq!(rig.alerts(AlertKind::NoTraffic), 1);
 }
@@ -185,7 +185,7 @@ async fn both_sides_failing_holds() {
     }
     let state = rig.status(&id).await.state;
     let because = Hold::BothSidesFailing;
-    assert_eq!((state, rig.serves()), (State::Holding { because }, 10.0));
+    assert_eq!((state, rig.serves()), (RunState::Holding { because }, 10.0));
     assert_eq!(rig.alerts(AlertKind::BothSidesFailing), 1);
 }
 
@@ -292,7 +292,7 @@ async fn rollouts_beside_each_other_have_other_tasks_and_other_users() {
     rig.second(0, |_| false).await;
     assert_eq!(rig.flags.live().rollouts.len(), 2);
     let rolled = rig.steer(&first.id, 1, "stop", CommandKind::RollBack).await;
-    assert_eq!(rolled.expect("rolled back").state, State::RolledBack);
+    assert_eq!(rolled.expect("rolled back").state, RunState::RolledBack);
     assert_eq!(rig.serves(), 0.0);
     let again = rig
         .controller
@@ -497,7 +497,7 @@ async fn fixed_thresholds_judge_where_the_plan_says_so() {
     rig.second(50, candidate_fails).await;
     rig.clock.pass(1_000);
     rig.controller.tick().await;
-    assert_eq!(rig.status(&id).await.state, State::RolledBack);
+    assert_eq!(rig.status(&id).await.state, RunState::RolledBack);
     let replay = rig.replay(&id).await;
     assert!(replay.is_identical, "{replay:?}");
 }

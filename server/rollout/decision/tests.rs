@@ -13,24 +13,24 @@ use crate::{
     },
 };
 
-const STATES: [State; 9] = [
-    State::Running,
-    State::Paused,
-    State::WaitingAtGate { recommended: false },
-    State::Holding {
+const STATES: [RunState; 9] = [
+    RunState::Running,
+    RunState::Paused,
+    RunState::WaitingAtGate { recommended: false },
+    RunState::Holding {
         because: Hold::Watch,
     },
-    State::Holding {
+    RunState::Holding {
         because: Hold::NoTraffic,
     },
-    State::Holding {
+    RunState::Holding {
         because: Hold::Evidence,
     },
-    State::Holding {
+    RunState::Holding {
         because: Hold::BothSidesFailing,
     },
-    State::Completed,
-    State::RolledBack,
+    RunState::Completed,
+    RunState::RolledBack,
 ];
 
 fn now() -> DateTime<Utc> {
@@ -60,7 +60,7 @@ soak = "1h"
 }
 
 /// Two hours into a stage whose soak is over.
-fn status(state: State, stage: usize) -> Status {
+fn status(state: RunState, stage: usize) -> Status {
     Status {
         id: "r".into(),
         plan: "p".into(),
@@ -154,12 +154,12 @@ fn every_state_with_every_hold() {
         change(&mut finding);
         for state in STATES {
             let expected = match state {
-                State::Running => Decision::Hold(hold),
-                State::Paused => Decision::Stay(Stay::Paused),
-                State::WaitingAtGate { .. } => Decision::Stay(Stay::AtGate),
-                State::Holding { because } if because == hold => Decision::Stay(Stay::Held),
-                State::Holding { .. } => Decision::Hold(hold),
-                State::Completed | State::RolledBack => Decision::Stay(Stay::Ended),
+                RunState::Running => Decision::Hold(hold),
+                RunState::Paused => Decision::Stay(Stay::Paused),
+                RunState::WaitingAtGate { .. } => Decision::Stay(Stay::AtGate),
+                RunState::Holding { because } if because == hold => Decision::Stay(Stay::Held),
+                RunState::Holding { .. } => Decision::Hold(hold),
+                RunState::Completed | RunState::RolledBack => Decision::Stay(Stay::Ended),
             };
             let decision = decide(&plan(), &status(state, 0), &finding, now());
             assert_eq!(decision, expected, "{state:?} with {hold:?}");
@@ -170,15 +170,18 @@ fn every_state_with_every_hold() {
 #[test]
 fn without_a_cause_each_state_goes_on() {
     let at = |state, stage| decide(&plan(), &status(state, stage), &good(), now());
-    assert_eq!(at(State::Running, 0), Decision::Advance(1));
-    assert_eq!(at(State::Running, 1), Decision::Ask { recommended: true });
-    assert_eq!(at(State::Running, 2), Decision::Complete);
-    assert_eq!(at(State::Paused, 0), Decision::Stay(Stay::Paused));
-    let gate = State::WaitingAtGate { recommended: false };
+    assert_eq!(at(RunState::Running, 0), Decision::Advance(1));
+    assert_eq!(
+        at(RunState::Running, 1),
+        Decision::Ask { recommended: true }
+    );
+    assert_eq!(at(RunState::Running, 2), Decision::Complete);
+    assert_eq!(at(RunState::Paused, 0), Decision::Stay(Stay::Paused));
+    let gate = RunState::WaitingAtGate { recommended: false };
     assert_eq!(at(gate, 1), Decision::Stay(Stay::AtGate), "a person's gate");
     assert_eq!(at(gate, 0), Decision::Advance(1), "proof came late");
     let because = Hold::Evidence;
-    assert_eq!(at(State::Holding { because }, 0), Decision::Resume);
+    assert_eq!(at(RunState::Holding { because }, 0), Decision::Resume);
 }
 
 #[test]
@@ -194,7 +197,7 @@ fn a_candidate_that_costs_or_writes_too_much_beside_control_does_not_advance() {
         ) = (cost, chars);
         (finding.control.average_cost, finding.control.average_chars) = (control, control);
         finding.control.requests = 1_000;
-        decide(&plan, &status(State::Running, 0), &finding, now())
+        decide(&plan, &status(RunState::Running, 0), &finding, now())
     };
     let guarded = Decision::Stay(Stay::Guarded);
     assert_eq!(of(20.0, 30.0, 10.0), of(1.0, 1.0, 10.0));
@@ -209,14 +212,14 @@ fn a_candidate_that_costs_or_writes_too_much_beside_control_does_not_advance() {
     assert_eq!(of(0.1, 1.0, 0.0), guarded, "it costs, and control is free");
     let mut finding = good();
     (finding.candidate.average_cost, finding.control) = (20.1, Arm::default());
-    let alone = decide(&plan, &status(State::Running, 0), &finding, now());
+    let alone = decide(&plan, &status(RunState::Running, 0), &finding, now());
     assert_ne!(alone, guarded, "there is nothing to compare with");
 }
 
 #[test]
 fn the_reasons_to_stay_come_in_their_order() {
     let decide = |status: &Status, finding: &Finding| decide(&plan(), status, finding, now());
-    let mut status = status(State::Running, 0);
+    let mut status = status(RunState::Running, 0);
     status.soaked_ms = 0;
     let mut finding = Finding {
         proof: Proof::None,
@@ -265,7 +268,7 @@ fn a_stage_that_is_never_judged_asks_a_person_in_the_end() {
     for (stay, change) in causes {
         let mut finding = good();
         change(&mut finding);
-        let mut status = status(State::Running, 0);
+        let mut status = status(RunState::Running, 0);
         let now_follows = |status: &Status| decide(&plan(), status, &finding, now());
         assert_eq!(now_follows(&status), Decision::Stay(stay));
         status.soaked_ms = 7_200_000;
@@ -279,7 +282,7 @@ fn a_stage_that_is_never_judged_asks_a_person_in_the_end() {
         status.stage_began_at = now() - TimeDelta::hours(2);
         let recommended = false;
         assert_eq!(now_follows(&status), Decision::Ask { recommended });
-        status.state = State::WaitingAtGate { recommended };
+        status.state = RunState::WaitingAtGate { recommended };
         let asked = Decision::Stay(Stay::AtGate);
         assert_eq!(now_follows(&status), asked, "once");
     }
@@ -287,23 +290,27 @@ fn a_stage_that_is_never_judged_asks_a_person_in_the_end() {
 
 #[test]
 fn a_candidate_that_loses_requests_goes_on_only_by_a_person() {
-    let of = |candidate: u64, control: u64, state: State, stage: usize| {
+    let of = |candidate: u64, control: u64, state: RunState, stage: usize| {
         let mut finding = good();
         finding.candidate.not_counted = candidate;
         (finding.control.requests, finding.control.not_counted) = (1_000, control);
         decide(&plan(), &status(state, stage), &finding, now())
     };
     let ask = Decision::Ask { recommended: false };
-    assert_eq!(of(10, 0, State::Running, 0), Decision::Advance(1), "4.8 %");
-    assert_eq!(of(11, 0, State::Running, 0), ask, "5.2 %");
-    assert_eq!(of(11, 0, State::Running, 2), ask, "nor is it complete");
-    let alike = of(11, 30, State::Running, 0);
+    assert_eq!(
+        of(10, 0, RunState::Running, 0),
+        Decision::Advance(1),
+        "4.8 %"
+    );
+    assert_eq!(of(11, 0, RunState::Running, 0), ask, "5.2 %");
+    assert_eq!(of(11, 0, RunState::Running, 2), ask, "nor is it complete");
+    let alike = of(11, 30, RunState::Running, 0);
     assert_eq!(alike, Decision::Advance(1), "control has 2.9 %");
-    let gate = State::WaitingAtGate { recommended: false };
+    let gate = RunState::WaitingAtGate { recommended: false };
     assert_eq!(of(11, 0, gate, 0), Decision::Stay(Stay::AtGate));
     let mut alone = good();
     alone.candidate.not_counted = 11;
-    let last = status(State::Running, 2);
+    let last = status(RunState::Running, 2);
     let follows = decide(&plan(), &last, &alone, now());
     assert_eq!(follows, Decision::Complete, "everybody has it");
 }
@@ -320,7 +327,7 @@ fn no_data_promotes_nothing_and_takes_nothing_back() {
     let mut plan = plan();
     plan.no_traffic.hold = false;
     for stage in 0..3 {
-        let mut status = status(State::Running, stage);
+        let mut status = status(RunState::Running, stage);
         status.soaked_ms = u64::MAX;
         let decision = decide(&plan, &status, &silent, now());
         assert_eq!(
@@ -334,7 +341,7 @@ fn no_data_promotes_nothing_and_takes_nothing_back() {
 #[test]
 fn a_hold_by_evidence_is_left_after_five_clear_minutes() {
     for because in [Hold::Watch, Hold::Evidence, Hold::BothSidesFailing] {
-        let mut status = status(State::Holding { because }, 0);
+        let mut status = status(RunState::Holding { because }, 0);
         let until = now() + TimeDelta::minutes(1);
         for (since, stay) in [
             (Some(now() - TimeDelta::minutes(4)), Stay::Clearing(until)),
@@ -366,7 +373,7 @@ fn a_hold_by_evidence_is_left_after_five_clear_minutes() {
 fn past_the_deadline_nothing_advances() {
     let mut plan = plan();
     plan.deadline = Some(Duration::from_secs(7_200));
-    let decision = decide(&plan, &status(State::Running, 0), &good(), now());
+    let decision = decide(&plan, &status(RunState::Running, 0), &good(), now());
     assert_eq!(decision, Decision::Hold(Hold::Deadline));
 }
 
@@ -401,7 +408,7 @@ fn what_is_not_counted_holds_or_takes_back_and_a_person_may_go_on() {
         }],
         ..good()
     };
-    let decide = |finding: &Finding| decide(&plan(), &status(State::Running, 0), finding, now());
+    let decide = |finding: &Finding| decide(&plan(), &status(RunState::Running, 0), finding, now());
     assert_eq!(decide(&differs), Decision::Hold(Hold::ExcludedDiffer));
     assert_eq!(forbids_raising(&differs), None);
 
@@ -437,9 +444,9 @@ fn outside_its_windows_nothing_is_raised_and_everything_is_lowered() {
     let opens = closed(&mut plan);
     let waits = Decision::Stay(Stay::OutsideWindow(opens));
     for (state, stage) in [
-        (State::Running, 0),
-        (State::WaitingAtGate { recommended: false }, 0),
-        (State::Running, 2),
+        (RunState::Running, 0),
+        (RunState::WaitingAtGate { recommended: false }, 0),
+        (RunState::Running, 2),
     ] {
         let status = status(state, stage);
         let is_gate = plan.stages[stage].gate == Gate::Automatic;

@@ -11,7 +11,7 @@ use crate::{
         finding::Alarm,
         notices,
         record::Action,
-        status::{Hold, Moment, State},
+        status::{Hold, Moment, RunState},
         words,
         world::World,
     },
@@ -74,15 +74,15 @@ impl Rollout {
                 "the outage is over: the candidate answers again".into(),
             ),
             Decision::Hold(because) => (
-                TransitionKind::State(State::Holding { because }),
+                TransitionKind::State(RunState::Holding { because }),
                 words::held(because, &verdict),
             ),
             Decision::Resume => (
-                TransitionKind::State(State::Running),
+                TransitionKind::State(RunState::Running),
                 "the cause of the hold is gone".into(),
             ),
             Decision::Ask { recommended } => (
-                TransitionKind::State(State::WaitingAtGate { recommended }),
+                TransitionKind::State(RunState::WaitingAtGate { recommended }),
                 words::asked(&self.plan, &self.status, (&finding, &verdict), now.wall),
             ),
             Decision::Advance(stage) => (

@@ -10,7 +10,7 @@ use crate::{
         decision::forbids_raising,
         errors::ControlError,
         finding::Finding,
-        status::{Moment, State},
+        status::{Moment, RunState},
     },
 };
 
@@ -97,8 +97,8 @@ impl Rollout {
         match (status.state, self.wanted(kind, at, finding)) {
             _ if status.released_at.is_some() => Err("it has ended, and was let go".to_owned()),
             (_, Ok(TransitionKind::Release)) => Ok(TransitionKind::Release),
-            (State::RolledBack, _) => Err("it is rolled back, for good: start anew".to_owned()),
-            (State::Completed, Ok(turn)) if turn != TransitionKind::RollBack => {
+            (RunState::RolledBack, _) => Err("it is rolled back, for good: start anew".to_owned()),
+            (RunState::Completed, Ok(turn)) if turn != TransitionKind::RollBack => {
                 Err("it is complete; it can only be rolled back".to_owned())
             }
             (_, turn) => turn,
@@ -113,12 +113,12 @@ impl Rollout {
     ) -> Result<TransitionKind, String> {
         let (state, share) = (self.status.state, self.status.share);
         match (kind, state) {
-            (CommandKind::Pause, State::Paused) => Err("it is paused already".into()),
-            (CommandKind::Pause, _) => Ok(TransitionKind::State(State::Paused)),
-            (CommandKind::Resume, State::Paused) if self.status.outage.is_some() => {
+            (CommandKind::Pause, RunState::Paused) => Err("it is paused already".into()),
+            (CommandKind::Pause, _) => Ok(TransitionKind::State(RunState::Paused)),
+            (CommandKind::Resume, RunState::Paused) if self.status.outage.is_some() => {
                 Ok(TransitionKind::State(OUTAGE))
             }
-            (CommandKind::Resume, State::Paused) => Ok(TransitionKind::State(State::Running)),
+            (CommandKind::Resume, RunState::Paused) => Ok(TransitionKind::State(RunState::Running)),
             (CommandKind::Resume, OUTAGE) => Ok(TransitionKind::Return),
             (CommandKind::Resume, _) => Err(format!("it is {}, not paused", state.name())),
             (CommandKind::Advance | CommandKind::Approve | CommandKind::SetShare(_), _)
@@ -131,7 +131,7 @@ impl Rollout {
                 )
             }
             (CommandKind::Advance, _) => self.onwards(&finding()),
-            (CommandKind::Approve, State::WaitingAtGate { .. }) => match self.plan.opens_at(at) {
+            (CommandKind::Approve, RunState::WaitingAtGate { .. }) => match self.plan.opens_at(at) {
                 opens if opens <= at => self.onwards(&finding()),
                 opens => Err(format!(
                     "the plan opens stages in its windows only, the next from {}; `advance` begins it now",

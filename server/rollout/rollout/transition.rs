@@ -11,7 +11,7 @@ use crate::{
         notices,
         observation::Step,
         record::{Action, Record, Standing},
-        status::{Hold, Moment, Outage, State},
+        status::{Hold, Moment, Outage, RunState},
         store::{AuditRow, RolloutChange},
         world::World,
     },
@@ -21,7 +21,7 @@ use crate::{
 const RHO_BAD_OF_NO_STAGE: f64 = 1.5;
 
 /// The candidate's outage is waited for.
-pub(super) const OUTAGE: State = State::Holding {
+pub(super) const OUTAGE: RunState = RunState::Holding {
     because: Hold::Outage,
 };
 
@@ -49,7 +49,7 @@ impl<'a> Author<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum TransitionKind {
     /// Only the state.
-    State(State),
+    State(RunState),
     /// A stage begins.
     Stage(usize),
     /// The share moves.
@@ -78,15 +78,15 @@ impl TransitionKind {
         }
     }
 
-    fn action(self, before: State, actor: &Actor) -> Action {
+    fn action(self, before: RunState, actor: &Actor) -> Action {
         match self {
-            Self::State(State::Paused) => Action::Paused,
-            Self::State(State::Holding { .. }) => Action::Held,
-            Self::State(State::WaitingAtGate { .. }) => Action::Asked,
+            Self::State(RunState::Paused) => Action::Paused,
+            Self::State(RunState::Holding { .. }) => Action::Held,
+            Self::State(RunState::WaitingAtGate { .. }) => Action::Asked,
             Self::Withdraw => Action::Held,
             Self::State(_) | Self::Return => Action::Resumed,
             Self::Stage(_) => match before {
-                State::WaitingAtGate { .. } if *actor != Actor::Controller => Action::Approved,
+                RunState::WaitingAtGate { .. } if *actor != Actor::Controller => Action::Approved,
                 _ => Action::Advanced,
             },
             Self::Share(_) => Action::ShareSet,
@@ -178,7 +178,7 @@ impl Rollout {
             }
             TransitionKind::Stage(stage) => {
                 status.stage = stage;
-                status.state = State::Running;
+                status.state = RunState::Running;
                 status.soaked_ms = 0;
                 status.stage_began_at = now;
                 status.told.promoted();
@@ -202,13 +202,13 @@ impl Rollout {
                 status.outages = status.outages.saturating_add(1);
                 status.share = Percent::ZERO;
                 // Where a person has paused it, a person decides when it goes on.
-                if status.state != State::Paused {
+                if status.state != RunState::Paused {
                     status.state = OUTAGE;
                 }
                 Step::Outage
             }
             TransitionKind::Return => {
-                status.state = State::Running;
+                status.state = RunState::Running;
                 if let Some(outage) = status.outage.take() {
                     status.share = outage.share;
                 }
@@ -217,7 +217,7 @@ impl Rollout {
                 }
             }
             TransitionKind::Complete => {
-                status.state = State::Completed;
+                status.state = RunState::Completed;
                 status.ended_at = Some(now);
                 // Nothing is compared any more, so those who were held out get the candidate as well.
                 let held_out = plan.share_of(status.stage);
@@ -234,7 +234,7 @@ impl Rollout {
                 Step::None
             }
             TransitionKind::RollBack => {
-                status.state = State::RolledBack;
+                status.state = RunState::RolledBack;
                 status.outage = None;
                 status.share = Percent::ZERO;
                 status.ended_at = Some(now);
@@ -275,9 +275,9 @@ impl Rollout {
             actor: &status.changed_by,
             reason: &status.reason,
         };
-        let is_back = status.state == State::RolledBack;
+        let is_back = status.state == RunState::RolledBack;
         // What is complete can only be rolled back.
-        if self.status.state == State::RolledBack || !is_back && self.status.state.is_final() {
+        if self.status.state == RunState::RolledBack || !is_back && self.status.state.is_final() {
             return;
         }
         let before = self.owed.len();

@@ -17,7 +17,7 @@ use super::{
 
 /// What to run.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct CertifyOptions {
     /// Another seed gives other traffic; the same one the same figures.
     pub seed: u64,
     /// 10,000 runs a cell, which takes a day or more, in place of what ends within minutes.
@@ -28,7 +28,7 @@ pub struct Options {
     pub cell: Option<String>,
 }
 
-impl Default for Options {
+impl Default for CertifyOptions {
     fn default() -> Self {
         Self {
             seed: 1,
@@ -41,7 +41,7 @@ impl Default for Options {
 
 /// What was measured; its text ends with the verdict.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Report {
+pub struct Certificate {
     /// The seed it can be had again with.
     pub seed: u64,
     /// In the order in which they ran: that of the goals, then what is held out.
@@ -69,7 +69,7 @@ impl Rows {
     }
 }
 
-impl Report {
+impl Certificate {
     /// Whether every cell passed.
     pub fn passed(&self) -> bool {
         self.cells.iter().all(MeasuredGoal::passed)
@@ -87,7 +87,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = Rows::default();
         for cell in &self.cells {
@@ -132,10 +132,10 @@ fn row(cell: &MeasuredGoal) -> String {
 ///
 /// Where a goal is asked for that there is none of, or nothing is left to run.
 pub fn certify(
-    options: &Options,
+    options: &CertifyOptions,
     progress: &(dyn Fn(Progress) + Sync),
     ended: &mut dyn FnMut(&MeasuredGoal),
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<Certificate> {
     let mut planned = chosen(goals::plan(options.full), options)?;
     planned.sort_by_key(Planned::is_held_out);
     let total = planned.iter().map(|it| it.runs as usize).sum();
@@ -157,15 +157,15 @@ pub fn certify(
         ended(&measured);
         cells.push(measured);
     }
-    Ok(Report {
+    Ok(Certificate {
         seed: options.seed,
         cells,
     })
 }
 
 /// Those of them that were asked for.
-fn chosen(planned: Vec<Planned>, options: &Options) -> anyhow::Result<Vec<Planned>> {
-    let Options { only, cell, .. } = options;
+fn chosen(planned: Vec<Planned>, options: &CertifyOptions) -> anyhow::Result<Vec<Planned>> {
+    let CertifyOptions { only, cell, .. } = options;
     if let Some(unknown) = only
         .iter()
         .find(|only| !planned.iter().any(|it| it.is_of(only)))
@@ -209,10 +209,10 @@ mod tests {
     }
 
     fn goals(only: &[&str], cell: Option<&str>) -> anyhow::Result<Vec<&'static str>> {
-        let options = Options {
+        let options = CertifyOptions {
             only: only.iter().map(|it| (*it).to_owned()).collect(),
             cell: cell.map(str::to_owned),
-            ..Options::default()
+            ..CertifyOptions::default()
         };
         let chosen = chosen(goals::plan(false), &options)?;
         let mut goals: Vec<_> = chosen.iter().map(|it| it.goal).collect();
@@ -229,7 +229,7 @@ mod tests {
         ] {
             let mut rows = Rows::default();
             let shown: String = cells.iter().map(|it| rows.next(it)).collect();
-            let report = Report { seed: 1, cells };
+            let report = Certificate { seed: 1, cells };
             assert_eq!(report.to_string(), shown + &report.verdict());
             let headings = report.to_string().matches("99.9 % limits").count();
             let tables = report.to_string().matches(HELD_OUT).count();

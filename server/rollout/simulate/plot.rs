@@ -1,6 +1,6 @@
 //! Draws what was certified: each cell's measurement between its limits, beside its goal.
 
-use super::certify::{MeasuredGoal, Report};
+use super::certify::{Certificate, MeasuredGoal};
 use crate::_core::svg::{Anchor, Stroke, Svg};
 
 const ROW: f64 = 17.0;
@@ -42,7 +42,7 @@ const PANELS: [Panel; 3] = [
 ];
 
 /// An SVG image.
-pub fn svg(report: &Report) -> String {
+pub fn svg(report: &Certificate) -> String {
     let panels: Vec<(&Panel, Vec<&MeasuredGoal>)> = PANELS
         .iter()
         .map(|panel| {
@@ -110,7 +110,7 @@ mod tests {
             is_held_out: false,
             note: String::new(),
         };
-        let report = Report {
+        let report = Certificate {
             seed: 1,
             cells: vec![cell("G1", 0.01), cell("G6b", 0.03), cell("G4", 4.0)],
         };

@@ -25,7 +25,7 @@ use crate::{
         plan::Plan,
         rollout::CommandKind,
         simulate::planner::{self, ExpectedTraffic, PlannedStage, Sight, StageSight},
-        status::{Models, Outage, Probe, State, Status},
+        status::{Models, Outage, Probe, RunState, Status},
         store::AuditRow,
         view::View,
     },
@@ -42,7 +42,7 @@ pub(crate) struct RolloutState {
     /// The tasks it covers; none covers all.
     pub(crate) tasks: Vec<String>,
     /// What it is doing.
-    pub(crate) state: State,
+    pub(crate) state: RunState,
     /// Whether something can still follow; false once it is completed or rolled back.
     pub(crate) live: bool,
     /// The stage it is in, counted from 1.
@@ -117,7 +117,7 @@ impl RolloutState {
             share: status.share,
             soaked_ms: status.soaked_ms,
             level: match status.state {
-                State::RolledBack if status.changed_by == Actor::Controller => Level::Rollback,
+                RunState::RolledBack if status.changed_by == Actor::Controller => Level::Rollback,
                 _ => status.told.level.unwrap_or(Level::Clear),
             },
             version: status.version,
@@ -219,7 +219,7 @@ fn words(view: &View, killed: bool) -> Vec<String> {
     let (finding, status) = (&view.finding, &view.status);
     let level = match (status.state, finding.level) {
         _ if status.released_at.is_some() => "It was let go: it decides about no task any more.",
-        (State::RolledBack, _) => "It was taken back: everybody is on control.",
+        (RunState::RolledBack, _) => "It was taken back: everybody is on control.",
         _ if status.outage.is_some() => "The candidate has an outage: nobody gets it.",
         (_, Level::Clear) => "Nothing speaks against the candidate.",
         (_, Level::Watch) => "Something may be wrong with the candidate; the ramp is frozen.",
@@ -302,7 +302,7 @@ fn evidence(e: f64, levels: &EvidencePlan) -> String {
 }
 
 /// What is recommended now; a gate says what was recommended when it asked.
-fn outlook(state: State, finding: &Finding) -> String {
+fn outlook(state: RunState, finding: &Finding) -> String {
     let now = match finding.proof {
         Proof::Proven => "The next stage is proven safe",
         Proof::Recommended => "The next stage is recommended",
@@ -310,10 +310,10 @@ fn outlook(state: State, finding: &Finding) -> String {
     };
     let is_recommended = finding.proof >= Proof::Recommended;
     let earlier = match state {
-        State::WaitingAtGate { recommended: true } if !is_recommended => {
+        RunState::WaitingAtGate { recommended: true } if !is_recommended => {
             " any more; it was when the gate asked"
         }
-        State::WaitingAtGate { recommended: false } if is_recommended => {
+        RunState::WaitingAtGate { recommended: false } if is_recommended => {
             " by now; it was not when the gate asked"
         }
         _ => "",
@@ -450,7 +450,7 @@ pub(super) fn changed(kind: CommandKind, status: &Status) -> RolloutState {
         ..
     } = status;
     let action = kind.name();
-    if status.state == State::RolledBack {
+    if status.state == RunState::RolledBack {
         tracing::warn!(actor = %changed_by, rollout = id, %share, version, reason, "rollout: {action}");
     } else {
         tracing::info!(actor = %changed_by, rollout = id, %share, version, reason, "rollout: {action}");

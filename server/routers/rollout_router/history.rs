@@ -9,7 +9,7 @@ use crate::{
     rollout::{
         controller::Change,
         record::{Action, Standing},
-        status::State,
+        status::RunState,
         store::AuditRow,
     },
 };
@@ -19,7 +19,7 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Place {
     /// What it was doing.
-    pub(crate) state: State,
+    pub(crate) state: RunState,
     /// The stage it was in, counted from 1.
     pub(crate) stage: usize,
     /// Users below this share got the candidate.

@@ -26,7 +26,7 @@ use crate::{
     procedures,
     rollout::{
         rollout::CommandKind,
-        status::{State as Doing, Status},
+        status::{RunState, Status},
     },
 };
 
@@ -111,7 +111,7 @@ fn moves(status: &Status, live: Percent) -> RpcError {
     };
     let share = status.share;
     let ended = match status.state {
-        Doing::RolledBack => "was rolled back".to_owned(),
+        RunState::RolledBack => "was rolled back".to_owned(),
         _ => format!("is complete at {share} %"),
     };
     let then = if live == Percent::ZERO {

@@ -135,7 +135,7 @@ mod tests {
         _core::{actor::Actor, units::Percent},
         rollout::{
             record::{Action, Damaged, Standing},
-            status::State,
+            status::RunState,
             store::{AuditRow, RolloutStore, StoredRollout},
         },
         storage::db::Db,
@@ -167,7 +167,7 @@ mod tests {
                     reason: version.to_string().repeat(100_000),
                     before: None,
                     after: Standing {
-                        state: State::Running,
+                        state: RunState::Running,
                         stage: 0,
                         share: Percent::ZERO,
                         soaked_ms: 0,

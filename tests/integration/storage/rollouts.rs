@@ -8,7 +8,7 @@ use modelramp::{
     rollout::{
         observation::Step,
         record::{Action, Record, Standing},
-        status::State,
+        status::RunState,
         store::{
             AuditRow, Commit, CommitError, Fence, RolloutChange, RolloutStore, StoredRollout,
             StoredStatus,
@@ -54,7 +54,7 @@ pub(super) fn rollout(version: i64) -> StoredRollout {
 
 fn standing(share: f64) -> Standing {
     Standing {
-        state: State::WaitingAtGate { recommended: true },
+        state: RunState::WaitingAtGate { recommended: true },
         stage: 1,
         share: Percent::new(share).unwrap(),
         soaked_ms: 12,

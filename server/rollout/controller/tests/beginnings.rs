@@ -38,7 +38,7 @@ async fn a_start_that_takes_users_back_has_to_be_meant() {
         status.models_in_words(),
         "control trusty; candidate shiny, then trusty"
     );
-    rig.until(&status.id, State::Completed).await;
+    rig.until(&status.id, RunState::Completed).await;
 
     let quarter = ALL.replace("share = 100", "share = 25");
     let refused = start(&quarter, false)

@@ -18,7 +18,7 @@ enum Mishap {
 /// What is left of a rollout's life.
 #[derive(Debug, PartialEq)]
 struct Life {
-    state: State,
+    state: RunState,
     share: f64,
     stage: usize,
     actions: Vec<&'static str>,
@@ -42,7 +42,7 @@ async fn live(mishap: Option<(usize, Mishap)>) -> (Life, usize) {
         let status = rig.status(&id).await;
         let is_last = status.stage == 2;
         let user = *rig.user.lock();
-        let is_written = if matches!(status.state, State::WaitingAtGate { .. }) {
+        let is_written = if matches!(status.state, RunState::WaitingAtGate { .. }) {
             let version = status.version;
             let approved = rig.controller.apply(approval(&id, version)).await;
             approved.is_ok()
@@ -60,7 +60,7 @@ async fn live(mishap: Option<(usize, Mishap)>) -> (Life, usize) {
             }
             rig.controller.tick().await;
         }
-        if rig.status(&id).await.state == State::RolledBack && is_written {
+        if rig.status(&id).await.state == RunState::RolledBack && is_written {
             break;
         }
     }
@@ -83,7 +83,7 @@ async fn live(mishap: Option<(usize, Mishap)>) -> (Life, usize) {
 #[tokio::test]
 async fn whatever_happens_at_any_write_the_end_is_the_same() {
     let (undisturbed, commits) = live(None).await;
-    assert_eq!(undisturbed.state, State::RolledBack);
+    assert_eq!(undisturbed.state, RunState::RolledBack);
     let actions = ["started", "advanced", "asked", "approved", "rolled-back"];
     assert_eq!(undisturbed.actions, actions);
     assert!(commits > 10, "{commits}");

@@ -256,7 +256,7 @@ async fn a_rollback_of_one_that_is_complete_is_in_force_where_it_is_asked() {
         let done = first.steer(&id, version, "go on", CommandKind::Advance);
         done.await.expect("changed");
     }
-    assert_eq!(first.status(&id).await.state, State::Completed);
+    assert_eq!(first.status(&id).await.state, RunState::Completed);
     second.second(0, |_| false).await;
     assert_eq!(second.serves(), 100.0);
     let back = command(&id, 4, "a bad one", CommandKind::RollBack);

@@ -29,7 +29,7 @@ async fn a_write_that_hangs_does_not_hold_up_a_rollback() {
     let both = async { tokio::join!(run, failing) };
     let done = tokio::time::timeout(10 * TICK, both).await;
     done.expect("taken back while the write hung");
-    assert_eq!(rig.status(&id).await.state, State::RolledBack);
+    assert_eq!(rig.status(&id).await.state, RunState::RolledBack);
     assert_eq!(rig.actions(), ["started", "rolled-back"]);
     assert_eq!(rig.alerts(AlertKind::RolledBack), 1);
     let replay = rig.replay(&id).await;
@@ -55,7 +55,7 @@ async fn a_rating_while_a_change_is_written_counts() {
         rig.store.0.lock().is_hanging = false;
     };
     let (paused, ()) = tokio::join!(pause, rate);
-    assert_eq!(paused.expect("paused").state, State::Paused);
+    assert_eq!(paused.expect("paused").state, RunState::Paused);
     let view = rig.controller.get(&id).await.expect("a rollout");
     assert_eq!(view.verdict.candidate.bad_ratings, 1);
     let status = rig.status(&id).await;

@@ -17,7 +17,7 @@ async fn who_was_held_out_gets_the_candidate_at_the_end() {
     let rig = Rig::new().await;
     let status = in_the_last_stage(&rig).await;
     assert_eq!((status.share.get(), rig.serves()), (95.0, 95.0));
-    rig.until(&status.id, State::Completed).await;
+    rig.until(&status.id, RunState::Completed).await;
     let status = rig.status(&status.id).await;
     assert_eq!((status.share.get(), rig.serves()), (100.0, 100.0));
     let replay = rig.replay(&status.id).await;
@@ -27,7 +27,7 @@ async fn who_was_held_out_gets_the_candidate_at_the_end() {
     rig.second(0, |_| false).await;
     assert_eq!(rig.serves(), 100.0, "a new process");
     let back = rig.steer(&status.id, status.version, "no", CommandKind::RollBack);
-    assert_eq!(back.await.expect("taken back").state, State::RolledBack);
+    assert_eq!(back.await.expect("taken back").state, RunState::RolledBack);
     assert_eq!(rig.serves(), 0.0);
 }
 
@@ -38,6 +38,6 @@ async fn a_share_that_a_person_set_stays_at_the_end() {
     let sixty = CommandKind::SetShare(Percent::new(60.0).expect("a percentage"));
     let set = rig.steer(&status.id, status.version, "slowly", sixty).await;
     assert_eq!(set.expect("set").share.get(), 60.0);
-    rig.until(&status.id, State::Completed).await;
+    rig.until(&status.id, RunState::Completed).await;
     assert_eq!(rig.serves(), 60.0);
 }

@@ -101,7 +101,7 @@ async fn a_candidate_is_taken_back_and_the_history_says_in_which_metric() {
             second(&rig, 0, quality, slower, comes).await;
         }
         let status = rig.status(&id).await;
-        assert_eq!(status.state, State::RolledBack, "{}", status.reason);
+        assert_eq!(status.state, RunState::RolledBack, "{}", status.reason);
         assert!(status.reason.contains(says), "{}", status.reason);
         let why = rig.controller.archive().why(&id).await.expect("a history");
         assert!(why.last().expect("a line").text.contains(says));

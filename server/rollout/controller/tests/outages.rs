@@ -2,7 +2,7 @@
 
 use super::*;
 
-const OUTAGE: State = State::Holding {
+const OUTAGE: RunState = RunState::Holding {
     because: Hold::Outage,
 };
 
@@ -33,7 +33,7 @@ impl World {
     }
 
     /// Its candidate fails until something is done about it.
-    pub(super) async fn fail(&self) -> State {
+    pub(super) async fn fail(&self) -> RunState {
         for _ in 0..20 {
             self.rig.second(50, candidate_fails).await;
             if self.rig.serves() == 0.0 {
@@ -54,7 +54,7 @@ impl World {
         let world = Self::held().await;
         for number in 2..=4 {
             world.seconds(100, Some(true)).await;
-            assert_eq!(world.status().await.state, State::Running);
+            assert_eq!(world.status().await.state, RunState::Running);
             assert_eq!(world.fail().await, OUTAGE, "number {number}");
         }
         world
@@ -99,7 +99,7 @@ async fn an_outage_is_waited_for_and_the_same_stage_goes_on() {
     assert_eq!(world.status().await.state, OUTAGE, "not calm for a minute");
     world.seconds(30, Some(true)).await;
     let status = world.status().await;
-    assert_eq!((status.state, status.stage), (State::Running, 0));
+    assert_eq!((status.state, status.stage), (RunState::Running, 0));
     assert_eq!((world.rig.serves(), status.outages), (10.0, 1));
     // It may have been watched before.
     assert!(world.rig.actions().ends_with(&["held", "resumed"]));
@@ -231,7 +231,7 @@ async fn what_others_completed_is_no_rollout_under_way_again() {
         world.rig.controller.tick().await;
     }
     assert!(world.rig.controller.leads());
-    assert_eq!(world.status().await.state, State::Completed);
+    assert_eq!(world.status().await.state, RunState::Completed);
     assert_eq!(world.rig.actions().last(), Some(&"completed"));
 }
 
@@ -279,8 +279,8 @@ async fn four_are_waited_for_and_the_fifth_one_is_not() {
     let world = world.reborn().await;
     world.seconds(100, Some(true)).await;
     let status = world.status().await;
-    assert_eq!((status.state, status.outages), (State::Running, 4));
-    assert_eq!(world.fail().await, State::RolledBack, "the fifth one");
+    assert_eq!((status.state, status.outages), (RunState::Running, 4));
+    assert_eq!(world.fail().await, RunState::RolledBack, "the fifth one");
     let replay = world.rig.replay(&world.id).await;
     assert!(replay.is_identical, "{replay:?}");
 }
@@ -295,7 +295,7 @@ async fn probes_that_fail_four_times_as_long_as_they_have_to_be_answered_take_it
     assert_eq!(world.status().await.state, OUTAGE);
     world.seconds(50, Some(false)).await;
     let status = world.status().await;
-    assert_eq!(status.state, State::RolledBack);
+    assert_eq!(status.state, RunState::RolledBack);
     assert!(status.reason.contains("probes"), "{}", status.reason);
     assert_eq!(world.rig.alerts(AlertKind::RolledBack), 1);
     assert!(world.rig.controller.due_probes().is_empty());
@@ -303,7 +303,7 @@ async fn probes_that_fail_four_times_as_long_as_they_have_to_be_answered_take_it
 
 #[tokio::test]
 async fn one_probe_that_fails_does_not_begin_the_wait_anew_and_two_in_a_row_do() {
-    for (failing, state) in [(10, State::Running), (40, OUTAGE)] {
+    for (failing, state) in [(10, RunState::Running), (40, OUTAGE)] {
         let world = World::held().await;
         world.seconds(40, Some(true)).await;
         world.seconds(failing, Some(false)).await;
@@ -326,7 +326,10 @@ async fn without_probes_a_person_decides() {
         assert!(refused.to_string().contains("outage"), "{refused}");
     }
     let resumed = world.steer(CommandKind::Resume).await.expect("resumed");
-    assert_eq!((resumed.state, resumed.share.get()), (State::Running, 10.0));
+    assert_eq!(
+        (resumed.state, resumed.share.get()),
+        (RunState::Running, 10.0)
+    );
     assert_eq!(world.rig.serves(), 10.0);
 }
 
@@ -339,7 +342,7 @@ async fn it_is_waited_for_in_the_next_process() {
     let calm_ms = world.status().await.outage.expect("an outage").calm_ms;
     assert!((30_000..=41_000).contains(&calm_ms), "{calm_ms}");
     world.seconds(30, Some(true)).await;
-    assert_eq!(world.status().await.state, State::Running);
+    assert_eq!(world.status().await.state, RunState::Running);
     let replay = world.rig.replay(&world.id).await;
     assert!(replay.is_identical, "{replay:?}");
 }
@@ -348,11 +351,11 @@ async fn it_is_waited_for_in_the_next_process() {
 async fn while_it_is_paused_a_person_decides_when_it_is_waited_for() {
     let world = World::new().await;
     world.steer(CommandKind::Pause).await.expect("paused");
-    assert_eq!(world.fail().await, State::Paused);
+    assert_eq!(world.fail().await, RunState::Paused);
     world.seconds(100, Some(true)).await;
     assert_eq!(
         (world.status().await.state, world.rig.serves()),
-        (State::Paused, 0.0)
+        (RunState::Paused, 0.0)
     );
     let resumed = world.steer(CommandKind::Resume).await.expect("resumed");
     assert_eq!((resumed.state, world.rig.serves()), (OUTAGE, 0.0));
@@ -361,13 +364,13 @@ async fn while_it_is_paused_a_person_decides_when_it_is_waited_for() {
     world.seconds(70, Some(true)).await;
     assert_eq!(
         (world.status().await.state, world.rig.serves()),
-        (State::Running, 10.0)
+        (RunState::Running, 10.0)
     );
     let rolled_back = world
         .steer(CommandKind::RollBack)
         .await
         .expect("taken back");
-    assert_eq!(rolled_back.state, State::RolledBack);
+    assert_eq!(rolled_back.state, RunState::RolledBack);
 }
 
 #[tokio::test]
@@ -379,11 +382,11 @@ async fn a_rollback_while_it_is_waited_for_is_for_good() {
         .expect("taken back");
     assert_eq!(
         (rolled_back.state, rolled_back.outage),
-        (State::RolledBack, None)
+        (RunState::RolledBack, None)
     );
     world.rig.controller.probed(&world.id, Some(true));
     world.seconds(90, Some(true)).await;
-    assert_eq!(world.status().await.state, State::RolledBack);
+    assert_eq!(world.status().await.state, RunState::RolledBack);
 }
 
 #[tokio::test]
@@ -397,7 +400,7 @@ async fn a_candidate_that_never_answered_is_taken_back_at_once() {
     let id = started.expect("a rollout").0.id;
     rig.second(0, |_| false).await;
     let world = World { rig, id };
-    assert_eq!(world.fail().await, State::RolledBack);
+    assert_eq!(world.fail().await, RunState::RolledBack);
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ async fn one_that_was_taken_back_is_drawn_with_its_figures() {
         rig.second(200, candidate_fails).await;
     }
     let status = rig.status(&id).await;
-    assert_eq!(status.state, State::RolledBack);
+    assert_eq!(status.state, RunState::RolledBack);
     let now = rig.controller.world.now().wall;
     let picture = rig.controller.archive().plot(&id, now).await;
     let picture = picture.expect("a picture");

@@ -293,7 +293,7 @@ impl Rig {
     }
 
     /// Seconds of good requests until the state is this.
-    pub(crate) async fn until(&self, id: &str, state: State) {
+    pub(crate) async fn until(&self, id: &str, state: RunState) {
         for _ in 0..200 {
             if self.status(id).await.state == state {
                 return;

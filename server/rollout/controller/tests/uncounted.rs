@@ -82,14 +82,14 @@ impl Crowd {
         let each = self.of(Variant::Candidate).count();
         for second in 1..=30 {
             self.second(&outcome).await;
-            if self.state().await == State::RolledBack {
+            if self.state().await == RunState::RolledBack {
                 return second * each;
             }
         }
         usize::MAX
     }
 
-    async fn state(&self) -> State {
+    async fn state(&self) -> RunState {
         self.rig.status(&self.id).await.state
     }
 
@@ -149,7 +149,7 @@ async fn so_is_one_that_answered_before() {
                     ..event
                 });
             }
-            assert_eq!(crowd.state().await, State::Running, "{share} %");
+            assert_eq!(crowd.state().await, RunState::Running, "{share} %");
             let served = crowd.served(candidate_only(bad)).await;
             let most = if share < 90.0 { 20 } else { 80 } + candidate;
             assert!(served <= most, "{bad:?} at {share} %: {served}");
@@ -177,7 +177,7 @@ async fn nothing_that_was_found_before_and_takes_nothing_back_hides_it() {
         crowd.rig.controller.tick().await;
     }
     let view = crowd.rig.controller.get(&crowd.id).await.expect("a view");
-    assert_ne!(view.status.state, State::RolledBack);
+    assert_ne!(view.status.state, RunState::RolledBack);
     assert_eq!(
         view.verdict.level,
         crate::rollout::evidence::Level::Rollback,
@@ -244,7 +244,7 @@ async fn one_that_the_last_release_ended_replays_as_it_did() {
         rig: crowd.rig.reborn().await,
         ..crowd
     };
-    assert_eq!(crowd.state().await, State::RolledBack);
+    assert_eq!(crowd.state().await, RunState::RolledBack);
     crowd.is_replayed().await;
 }
 
@@ -267,7 +267,7 @@ async fn what_only_control_or_both_sides_do_blames_nobody() {
         };
         let crowd = Crowd::new(10.0, 36, 4).await;
         assert_eq!(crowd.served(control_only).await, usize::MAX, "{bad:?}");
-        assert_eq!(crowd.state().await, State::Running);
+        assert_eq!(crowd.state().await, RunState::Running);
         let crowd = Crowd::new(50.0, 20, 20).await;
         assert_eq!(crowd.served(|_| bad).await, usize::MAX, "{bad:?}");
         crowd.is_replayed().await;
@@ -293,7 +293,11 @@ async fn a_good_candidate_is_left_alone_where_some_requests_have_no_answer() {
                 }
                 crowd.rig.controller.tick().await;
             }
-            assert_eq!(crowd.state().await, State::Running, "{bad:?} at {share} %");
+            assert_eq!(
+                crowd.state().await,
+                RunState::Running,
+                "{bad:?} at {share} %"
+            );
         }
     }
 }
@@ -302,9 +306,9 @@ async fn a_good_candidate_is_left_alone_where_some_requests_have_no_answer() {
 async fn saying_no_to_a_third_holds_and_where_control_never_does_it_takes_back() {
     // Or what has a smaller context, where a third of the requests needs the larger one.
     for (no, of_control, expected) in [
-        (Outcome::Refused, 0, State::RolledBack),
+        (Outcome::Refused, 0, RunState::RolledBack),
         (Outcome::Refused, 1, hold(Hold::ExcludedDiffer)),
-        (TOO_LONG, 0, State::RolledBack),
+        (TOO_LONG, 0, RunState::RolledBack),
     ] {
         let crowd = Crowd::new(50.0, 30, 30).await;
         let refused = |user: usize| Event {
@@ -354,7 +358,7 @@ async fn what_our_account_is_refused_holds_and_passes_by_itself() {
         for _ in 0..10 {
             crowd.second(|_| Outcome::Success).await;
         }
-        assert_eq!(crowd.state().await, State::Running);
+        assert_eq!(crowd.state().await, RunState::Running);
         crowd.is_replayed().await;
     }
 }
@@ -400,6 +404,6 @@ async fn a_rollout_of_the_last_release_is_watched_from_its_next_start() {
     }
 }
 
-fn hold(because: Hold) -> State {
-    State::Holding { because }
+fn hold(because: Hold) -> RunState {
+    RunState::Holding { because }
 }

@@ -61,7 +61,7 @@ async fn a_window_that_is_closed_keeps_nobody_on_a_bad_candidate() {
     for _ in 0..20 {
         rig.second(50, candidate_fails).await;
     }
-    assert_eq!(rig.status(&id).await.state, State::RolledBack);
+    assert_eq!(rig.status(&id).await.state, RunState::RolledBack);
     assert_eq!(rig.serves(), 0.0);
     assert!(rig.replay(&id).await.is_identical);
 }

@@ -46,7 +46,7 @@ async fn a_rollout_that_ends_well_is_told_in_these_words() {
     let version = rig.status(&id).await.version;
     let approved = rig.controller.apply(approval(&id, version)).await;
     approved.expect("approved");
-    rig.until(&id, State::Completed).await;
+    rig.until(&id, RunState::Completed).await;
     expect_file!["words/completed.md"].assert_eq(&told("It ends well", &rig, &id).await);
 }
 
@@ -66,7 +66,7 @@ async fn one_that_is_taken_back_is_told_in_these_words() {
             break;
         }
     }
-    assert_eq!(rig.status(&id).await.state, State::RolledBack);
+    assert_eq!(rig.status(&id).await.state, RunState::RolledBack);
     expect_file!["words/taken-back.md"].assert_eq(&told("It is taken back", &rig, &id).await);
 }
 
@@ -74,8 +74,8 @@ async fn one_that_is_taken_back_is_told_in_these_words() {
 async fn one_whose_candidate_goes_away_five_times_is_told_in_these_words() {
     let world = World::held_for_the_last_time().await;
     world.seconds(100, Some(true)).await;
-    assert_eq!(world.status().await.state, State::Running);
-    assert_eq!(world.fail().await, State::RolledBack);
+    assert_eq!(world.status().await.state, RunState::Running);
+    assert_eq!(world.fail().await, RunState::RolledBack);
     let text = told("Its candidate goes away five times", &world.rig, &world.id).await;
     expect_file!["words/outages.md"].assert_eq(&text);
 }

@@ -30,7 +30,7 @@ use crate::{
         plan::Plan,
         record::Action,
         rollout::{Author, Beginning, CommandKind, Rollout, Transition},
-        status::{self, Moment, State},
+        status::{self, Moment, RunState},
         world::World,
     },
 };
@@ -259,14 +259,14 @@ impl Course {
                 self.tick(now_ms, passed_ms);
             }
             match self.rollout.status.state {
-                State::RolledBack => {
+                RunState::RolledBack => {
                     self.seen.taken_back = Some(now_ms / HOUR);
                     let reason = self.rollout.status.reason.split([':', ',']).next();
                     let reason = reason.unwrap_or_default().to_owned();
                     *self.seen.reasons.entry(reason).or_default() += 1;
                     return self.seen;
                 }
-                State::Completed => {
+                RunState::Completed => {
                     self.seen.is_complete = true;
                     return self.seen;
                 }
@@ -373,7 +373,7 @@ impl Course {
             let is_answered = self.models.answers_probe(at_ms, &mut self.random);
             outage.probed(Some(is_answered), wall(&self.case, at_ms));
         }
-        if matches!(self.rollout.status.state, State::Holding { .. }) {
+        if matches!(self.rollout.status.state, RunState::Holding { .. }) {
             self.seen.hours_held += passed_ms / HOUR;
         }
         if self.look(at_ms) {
@@ -389,11 +389,11 @@ impl Course {
             let action = transition.audit.action;
             self.take(transition);
             match self.rollout.status.state {
-                State::Holding { because } if action == Action::Held => {
+                RunState::Holding { because } if action == Action::Held => {
                     *self.seen.holds.entry(format!("{because:?}")).or_default() += 1;
                 }
                 _ if action == Action::Advanced => self.begin_stage(at_ms),
-                State::WaitingAtGate { .. } => {
+                RunState::WaitingAtGate { .. } => {
                     self.seen.asked += 1;
                     self.asked_ms = at_ms;
                 }
@@ -420,7 +420,7 @@ impl Course {
     fn people_act(&mut self, at_ms: f64) {
         let now = people::LocalMoment::of(&self.case, at_ms);
         let is_at_work = now.is_working() && (9.0..17.0).contains(&now.hour);
-        let is_waiting = matches!(self.rollout.status.state, State::WaitingAtGate { .. });
+        let is_waiting = matches!(self.rollout.status.state, RunState::WaitingAtGate { .. });
         if is_waiting && is_at_work && at_ms - self.asked_ms > ASKED_FOR {
             self.command(CommandKind::Approve, at_ms);
             self.begin_stage(at_ms);
@@ -437,7 +437,7 @@ impl Course {
                 }
             }
             Oddity::Pause => {
-                let is_paused = self.rollout.status.state == State::Paused;
+                let is_paused = self.rollout.status.state == RunState::Paused;
                 let is_meant = (PAUSED.0..PAUSED.1).contains(&at_ms);
                 if is_meant && !is_paused {
                     self.command(CommandKind::Pause, at_ms);

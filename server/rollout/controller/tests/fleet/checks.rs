@@ -36,7 +36,7 @@ impl Fleet {
             let held = inner
                 .rollouts
                 .iter()
-                .find(|it| it.status.state == State::RolledBack);
+                .find(|it| it.status.state == RunState::RolledBack);
             self.knows_back[place] |= held.is_some();
             let held = inner.rollouts.iter().map(|it| {
                 let status = &it.status;
