@@ -1,11 +1,19 @@
-//! The HTTP client, and the one retry for a kept-alive connection that died.
+//! The HTTP client, and the one retry for a request that a server never took up.
 //!
 //! A server may close an idle connection just as the next request arrives on it. That request is lost
-//! without a byte of a reply, and says nothing about the model; the same would happen to whoever asks
+//! without the head of a reply, and says nothing about the model; the same would happen to whoever asks
 //! seldom more than to whoever asks often. So it is sent once more, on a connection of its own. On a
 //! connection that was made for the request, and after a time limit, there is no second try.
+//!
+//! By HTTP/2 a server says itself that it did not begin with a request: it refuses the stream, or goes away
+//! before it. Then there is a second try on any connection. A stream that it resets otherwise was begun, on a
+//! connection that still lives, and is a fault.
+//!
+//! All of this is done here, for any body: reqwest repeats what a server did not begin with only where the body
+//! is one piece, so that long prompts, which are sent in parts, would be lost.
 
 use std::{
+    error::Error as _,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -61,7 +69,7 @@ impl Http {
         self.pooled.post(url)
     }
 
-    /// Sends a request, once more where a kept-alive connection died under it.
+    /// Sends a request, once more where its server did not take it up.
     pub(super) async fn send(
         &self,
         request: impl Fn() -> reqwest::Result<Request>,
@@ -70,9 +78,10 @@ impl Http {
         let sent = CONNECTS
             .scope(connects.clone(), self.pooled.execute(request()?))
             .await;
+        let is_kept = !connects.load(Ordering::Relaxed);
         match sent {
-            Err(error) if is_lost(&error) && !connects.load(Ordering::Relaxed) => {
-                tracing::debug!("a kept-alive connection died before a reply; trying a fresh one");
+            Err(error) if may_be_repeated(&error, is_kept) => {
+                tracing::debug!("the server did not take a request up; trying a fresh connection");
                 self.fresh()?.execute(request()?).await
             }
             sent => sent,
@@ -89,9 +98,30 @@ impl Http {
     }
 }
 
-/// Whether the connection ended before the head of a reply.
-fn is_lost(error: &reqwest::Error) -> bool {
-    error.is_request() && !error.is_timeout() && !error.is_connect()
+/// Whether the server has not begun with a request: it says so, or the connection, which was kept alive, ended
+/// before the head of a reply.
+fn may_be_repeated(error: &reqwest::Error, is_kept: bool) -> bool {
+    match http2_error(error) {
+        Some(error) if error.is_remote() && error.is_reset() => {
+            error.reason() == Some(h2::Reason::REFUSED_STREAM)
+        }
+        Some(error) if error.is_remote() && error.is_go_away() => {
+            is_kept || error.reason() == Some(h2::Reason::NO_ERROR)
+        }
+        _ => is_kept && error.is_request() && !error.is_timeout() && !error.is_connect(),
+    }
+}
+
+/// What HTTP/2 says of it, if it was spoken.
+fn http2_error(error: &reqwest::Error) -> Option<&h2::Error> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref() {
+            return Some(error);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// Notes that a connection was made, in the task that waits for it. One that was begun, and then was not
@@ -114,5 +144,9 @@ fn builder(proxy: Option<&Proxy>) -> ClientBuilder {
     .default_headers(headers)
     .connect_timeout(CONNECT_TIMEOUT)
     .tcp_nodelay(true)
+    .retry(reqwest::retry::never())
     .connector_layer(MapFutureLayer::new(noted))
 }
+
+#[cfg(test)]
+mod tests;

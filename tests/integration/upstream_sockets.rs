@@ -12,7 +12,7 @@ use std::{
 
 use futures::StreamExt;
 use modelramp::providers::{
-    ChatMessage, ChatRequest,
+    ChatMessage, ChatRequest, RawObject,
     fault::{Fault, FaultKind},
     openai_compatible::{OpenAiCompatible, http_client, http_client_through},
 };
@@ -110,8 +110,12 @@ async fn read_request(socket: &mut TcpStream) {
 
 impl Upstream {
     async fn whole(&self) -> Result<String, Fault> {
+        self.whole_of(&request()).await
+    }
+
+    async fn whole_of(&self, request: &ChatRequest) -> Result<String, Fault> {
         let deadline = Instant::now() + Duration::from_secs(10);
-        let answer = self.client.complete(&request(), deadline).await;
+        let answer = self.client.complete(request, deadline).await;
         answer.map(|answer| answer.content)
     }
 
@@ -138,6 +142,15 @@ impl Upstream {
 
 fn request() -> ChatRequest {
     let mut request = ChatRequest::new(vec![ChatMessage::text("user", "hej")]);
+    request.model = "m".into();
+    request
+}
+
+/// A prompt that is sent in parts.
+fn long_request() -> ChatRequest {
+    let prompt = "x".repeat(100_000);
+    let body = json!({"messages": [{"role": "user", "content": prompt}]}).to_string();
+    let mut request = ChatRequest::passing_on(RawObject::parse(body.as_bytes()).unwrap());
     request.model = "m".into();
     request
 }
@@ -215,12 +228,15 @@ async fn a_kept_connection_that_ends_as_a_request_is_sent_is_replaced_once() {
     let good = || sized(200, &answer());
     for end in [End::Orderly, End::Reset] {
         for dies in [String::new(), "HTTP/1.1 200 OK\r\ncontent-".into()] {
-            let script = vec![vec![good(), dies.clone()], vec![good()]];
-            let upstream = upstream(script, end).await;
-            for _ in 0..2 {
-                assert_eq!(upstream.whole().await.unwrap(), "hej", "{end:?} {dies:?}");
+            for request in [request(), long_request()] {
+                let script = vec![vec![good(), dies.clone()], vec![good()]];
+                let upstream = upstream(script, end).await;
+                for _ in 0..2 {
+                    let answer = upstream.whole_of(&request).await;
+                    assert_eq!(answer.unwrap(), "hej", "{end:?} {dies:?}");
+                }
+                assert_eq!(upstream.connections.load(Ordering::Relaxed), 2);
             }
-            assert_eq!(upstream.connections.load(Ordering::Relaxed), 2);
         }
     }
 }
