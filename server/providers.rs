@@ -36,11 +36,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json, value::RawValue};
 use tokio::sync::OwnedSemaphorePermit;
 
-use self::request_body::RequestBody;
 pub use self::{
     allowance::{Allowance, Left},
     raw_object::RawObject,
 };
+use self::{openrouter::elsewhere::Elsewhere, request_body::RequestBody};
 use crate::_core::{trace_parent::TraceParent, units::Microdollars};
 
 /// One message of a conversation, as the OpenAI API has it.
@@ -81,6 +81,8 @@ pub struct ChatRequest {
     /// A caller's own body, which is passed on as it is instead of the fields above: only the model, and
     /// what asks for a stream, are others.
     pub given: Option<RawObject>,
+    /// What other providers get of that body than OpenRouter, where this server wrote it.
+    pub elsewhere: Option<Elsewhere>,
     /// What the model is told first, where neither its bundle nor the task has a prompt.
     pub instructions: Option<&'static str>,
     /// Its span, in a trace of the caller's; a header.
@@ -98,6 +100,7 @@ impl ChatRequest {
             max_tokens: None,
             rest: Map::new(),
             given: None,
+            elsewhere: None,
             instructions: None,
             trace: None,
             reading: Reading::default(),

@@ -13,6 +13,11 @@ pub(super) const ATTEMPTS: HeaderName = HeaderName::from_static("x-modelramp-att
 pub(super) const QUEUED: HeaderName = HeaderName::from_static("x-modelramp-queued-ms");
 const DROPPED: HeaderName = HeaderName::from_static("x-modelramp-dropped");
 
+/// The model that answered, as the response says.
+pub(super) fn model(response: &Response) -> Option<&str> {
+    response.headers().get(MODEL)?.to_str().ok()
+}
+
 /// Names what was left out of a request, where something was.
 pub(super) fn dropped(response: &mut Response, names: &[String]) {
     if let Ok(names) = HeaderValue::from_str(&names.join(", "))

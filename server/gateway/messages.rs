@@ -22,7 +22,7 @@ use super::{
     refusal::{Dialect, Refusal},
     target,
 };
-use crate::providers::{ChatRequest, estimate};
+use crate::providers::{ChatRequest, estimate, openrouter};
 
 static ENDPOINT: Endpoint = Endpoint::new("/v1/messages");
 static COUNT: Endpoint = Endpoint::new("/v1/messages/count_tokens");
@@ -40,14 +40,23 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let asked = super::values(&body)?;
     let asking = gateway.cache.asking(ENDPOINT.path(), &body);
     drop(body);
-    let model = route.models.first();
-    let Translated { body, dropped } = request::to_chat(&asked, model.map(|model| &**model))?;
+    let model = route.models.first().map_or("", |model| &*model.name);
+    let Translated {
+        body,
+        elsewhere,
+        mut dropped,
+    } = request::to_chat(&asked, model)?;
+    let has_top_k = body.contains_key("top_k");
+    let models = route.models.clone();
     let streams = asked.get("stream") == Some(&Value::Bool(true));
     let writer = Events::new(&asked);
     drop(asked);
     let asked = RouteRequest {
         route,
-        request: ChatRequest::passing_on(super::raw(&body)?),
+        request: ChatRequest {
+            elsewhere: Some(elsewhere),
+            ..ChatRequest::passing_on(super::raw(&body)?)
+        },
         streams,
         asking,
         writer,
@@ -56,6 +65,11 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let response = answer::of(gateway, admitted, asked).await;
     drop(held);
     let mut response = response?;
+    let answered = headers::model(&response);
+    let answered = models.iter().find(|it| Some(&*it.name) == answered);
+    if has_top_k && answered.is_some_and(|model| model.provider != openrouter::NAME) {
+        dropped.push("top_k".into());
+    }
     headers::dropped(&mut response, &dropped);
     Ok(response)
 }

@@ -1,6 +1,7 @@
 //! What only OpenRouter does: one limit over all free models, beside the limits of each provider, and
 //! hosts that are chosen by what they do with prompts.
 
+pub mod elsewhere;
 pub mod policy;
 
 use std::time::Duration;

@@ -3,13 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::super::{refusal::Refusal, thinking::Thoughts};
-use crate::{model_router::catalog::Model, providers::openrouter};
+use crate::providers::openrouter::elsewhere::Elsewhere;
 
 type Object = Map<String, Value>;
 
-/// A request as it is sent, and what of it could not be.
+/// A request as OpenRouter takes it, what other providers get instead, and what of it nobody can be sent.
 pub(super) struct Translated {
     pub(super) body: Object,
+    pub(super) elsewhere: Elsewhere,
     pub(super) dropped: Vec<String>,
 }
 
@@ -24,28 +25,28 @@ const IMAGE_TOKENS: usize = 1_600;
 /// Bytes of base64 that make a page of a document, about.
 const BYTES_PER_PAGE: usize = 64 * 1024;
 
-/// The request for this model.
-pub(super) fn to_chat(asked: &Object, model: Option<&Model>) -> Result<Translated, Refusal> {
-    let is_openrouter = model.is_some_and(|model| model.provider == openrouter::NAME);
-    let name = model.map_or("", |model| &*model.name);
+/// The request, with what this model thought in earlier turns.
+pub(super) fn to_chat(asked: &Object, model: &str) -> Result<Translated, Refusal> {
     let mut body = Object::new();
     let mut dropped = Vec::new();
     let mut messages = Vec::new();
-    if let Some(system) = asked.get("system").and_then(|it| system(it, is_openrouter)) {
+    if let Some(system) = asked.get("system").and_then(|it| system(it, true)) {
         messages.push(json!({"role": "system", "content": system}));
     }
     for turn in turns(asked)? {
-        add_turn(turn, name, is_openrouter, &mut messages)?;
+        add_turn(turn, model, &mut messages)?;
     }
     if messages.iter().all(|message| message["role"] == "system") {
         let message = "`messages` says nothing: expected a text or a block in one of them";
         return Err(Refusal::bad_request(Some("messages"), message));
     }
+    let marks_cache = messages.iter().any(is_marked);
     body.insert("messages".into(), messages.into());
     for (from, to) in [
         ("max_tokens", "max_tokens"),
         ("temperature", "temperature"),
         ("top_p", "top_p"),
+        ("top_k", "top_k"),
         ("stop_sequences", "stop"),
     ] {
         // Some servers refuse an empty list.
@@ -54,15 +55,11 @@ pub(super) fn to_chat(asked: &Object, model: Option<&Model>) -> Result<Translate
             body.insert(to.into(), value.clone());
         }
     }
-    if let Some(value) = asked.get("top_k") {
-        // Elsewhere it may be refused.
-        match is_openrouter {
-            true => _ = body.insert("top_k".into(), value.clone()),
-            false => dropped.push("top_k".into()),
-        }
-    }
     add_tools(asked, &mut body, &mut dropped)?;
-    add_reasoning(asked, is_openrouter, &mut body);
+    let elsewhere = Elsewhere {
+        reasoning_effort: add_reasoning(asked, &mut body),
+        marks_cache,
+    };
     let format = asked.get("output_config").and_then(|it| it.get("format"));
     // Its name while it was new, which clients of then still write.
     let format = format.or_else(|| asked.get("output_format"));
@@ -71,7 +68,17 @@ pub(super) fn to_chat(asked: &Object, model: Option<&Model>) -> Result<Translate
         let format = json!({"type": "json_schema", "json_schema": schema});
         body.insert("response_format".into(), format);
     }
-    Ok(Translated { body, dropped })
+    Ok(Translated {
+        body,
+        elsewhere,
+        dropped,
+    })
+}
+
+/// Whether a part of the message is marked for a cache.
+fn is_marked(message: &Value) -> bool {
+    let parts = message["content"].as_array();
+    parts.is_some_and(|parts| parts.iter().any(|it| it.get("cache_control").is_some()))
 }
 
 /// The messages of a request.
@@ -84,8 +91,8 @@ pub(super) fn turns(asked: &Object) -> Result<&[Value], Refusal> {
     })
 }
 
-/// The system's text; its parts stay apart where marks for a cache have an effect.
-fn system(system: &Value, keeps_parts: bool) -> Option<Value> {
+/// The system's text; its parts stay apart where some are marked for a cache, and marks are kept.
+fn system(system: &Value, keeps_marks: bool) -> Option<Value> {
     let Some(blocks) = system.as_array() else {
         return system
             .as_str()
@@ -98,32 +105,27 @@ fn system(system: &Value, keeps_parts: bool) -> Option<Value> {
         text.is_some_and(|text| !text.is_empty() && !text.starts_with(BILLING))
     };
     let blocks: Vec<&Value> = blocks.iter().filter(is_meant).collect();
-    if keeps_parts
+    if keeps_marks
         && blocks
             .iter()
             .any(|block| block.get("cache_control").is_some())
     {
-        let parts: Vec<_> = blocks.iter().map(|block| text_part(block, true)).collect();
+        let parts: Vec<_> = blocks.into_iter().map(text_part).collect();
         return Some(parts.into());
     }
     let texts: Vec<String> = blocks.into_iter().filter_map(text).collect();
     (!texts.is_empty()).then(|| texts.join("\n\n").into())
 }
 
-fn text_part(block: &Value, keeps_cache: bool) -> Value {
+fn text_part(block: &Value) -> Value {
     let mut part = json!({"type": "text", "text": block["text"]});
-    if let Some(cache) = block.get("cache_control").filter(|_| keeps_cache) {
+    if let Some(cache) = block.get("cache_control") {
         part["cache_control"] = cache.clone();
     }
     part
 }
 
-fn add_turn(
-    turn: &Value,
-    model: &str,
-    keeps_cache: bool,
-    messages: &mut Vec<Value>,
-) -> Result<(), Refusal> {
+fn add_turn(turn: &Value, model: &str, messages: &mut Vec<Value>) -> Result<(), Refusal> {
     let role = turn["role"].as_str().unwrap_or("user");
     let content = &turn["content"];
     let Some(blocks) = content.as_array() else {
@@ -141,7 +143,7 @@ fn add_turn(
                 messages.push(json!({"role": "system", "content": content}));
             }
         }
-        _ => add_user(blocks, keeps_cache, messages)?,
+        _ => add_user(blocks, messages)?,
     }
     Ok(())
 }
@@ -177,12 +179,12 @@ fn assistant(blocks: &[Value], model: &str) -> Value {
 }
 
 /// Results of tools come directly behind the calls, before whatever else the user says.
-fn add_user(blocks: &[Value], keeps_cache: bool, messages: &mut Vec<Value>) -> Result<(), Refusal> {
+fn add_user(blocks: &[Value], messages: &mut Vec<Value>) -> Result<(), Refusal> {
     let mut parts = Vec::new();
     for block in blocks {
         match block["type"].as_str() {
             Some("tool_result") => messages.push(tool_result(block, &mut parts)?),
-            Some("text") => parts.push(text_part(block, keeps_cache)),
+            Some("text") => parts.push(text_part(block)),
             _ => parts.extend(part(block)?),
         }
     }
@@ -203,7 +205,6 @@ fn part(block: &Value) -> Result<Option<Value>, Refusal> {
     let source = &block["source"];
     let kind = block["type"].as_str().unwrap_or("");
     Ok(Some(match (kind, source["type"].as_str()) {
-        ("text", _) => text_part(block, false),
         ("search_result", _) => json!({"type": "text", "text": block["content"].to_string()}),
         ("document", Some("text")) => json!({"type": "text", "text": source["data"]}),
         ("document", Some("content")) => {
@@ -324,33 +325,31 @@ fn add_tools(asked: &Object, body: &mut Object, dropped: &mut Vec<String>) -> Re
     Ok(())
 }
 
-/// How much the model is to think.
-fn add_reasoning(asked: &Object, is_openrouter: bool, body: &mut Object) {
+/// How much the model is to think, in OpenRouter's words; and what other providers are told instead.
+fn add_reasoning(asked: &Object, body: &mut Object) -> Option<String> {
     let thinking = asked.get("thinking");
     if thinking.is_some_and(|thinking| thinking["type"] == "disabled") {
-        return;
+        return None;
     }
     let budget = thinking.and_then(|thinking| thinking["budget_tokens"].as_u64());
     let effort = asked
         .get("output_config")
         .and_then(|it| it["effort"].as_str());
-    let (name, value) = match (is_openrouter, budget, effort) {
-        (true, Some(budget), _) => ("reasoning", json!({"max_tokens": budget})),
-        (true, None, Some(effort)) => ("reasoning", json!({"effort": effort})),
-        // Anthropic's alone.
-        (false, _, Some("max")) => ("reasoning_effort", json!("high")),
-        (false, _, Some(effort)) => ("reasoning_effort", json!(effort)),
-        (false, Some(budget), None) => {
-            let effort = match budget {
-                0..4_096 => "low",
-                4_096..16_384 => "medium",
-                _ => "high",
-            };
-            ("reasoning_effort", json!(effort))
-        }
-        (_, None, None) => return,
+    let reasoning = match (budget, effort) {
+        (Some(budget), _) => json!({"max_tokens": budget}),
+        (None, Some(effort)) => json!({"effort": effort}),
+        (None, None) => return None,
     };
-    body.insert(name.into(), value);
+    body.insert("reasoning".into(), reasoning);
+    let elsewhere = match (effort, budget) {
+        // Anthropic's alone.
+        (Some("max"), _) => "high",
+        (Some(effort), _) => effort,
+        (None, Some(0..4_096)) => "low",
+        (None, Some(4_096..16_384)) => "medium",
+        (None, _) => "high",
+    };
+    Some(elsewhere.to_owned())
 }
 
 /// About how many tokens a request is.
@@ -389,29 +388,6 @@ pub(super) fn tokens(asked: &Object) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model_router::catalog::Catalog;
-
-    #[test]
-    fn marks_for_a_cache_go_to_the_provider_that_takes_them() {
-        let text = "[providers.openrouter]\nbase_url = \"http://o/v1\"\n\
-             [providers.other]\nbase_url = \"http://p/v1\"\n\
-             [models.a]\nprovider = \"openrouter\"\nid = \"a\"\ncontext = 1\n\
-             [models.b]\nprovider = \"other\"\nid = \"b\"\ncontext = 1\n\
-             [tasks.chat]\ncandidate = [\"a\"]\ncontrol = [\"b\"]\n";
-        let catalog = Catalog::parse(text).unwrap();
-        let marked = json!([{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]);
-        let asked = json!({"system": marked, "messages": [{"role": "user", "content": marked}]});
-        let sent = |model: &str| {
-            let model = catalog.model(model).map(|it| &**it);
-            let sent = to_chat(asked.as_object().unwrap(), model).ok().unwrap();
-            sent.body["messages"].clone()
-        };
-        for (place, message) in sent("a").as_array().unwrap().iter().enumerate() {
-            assert_eq!(message["content"], marked, "{place}");
-        }
-        let plain = json!([{"role": "system", "content": "x"}, {"role": "user", "content": "x"}]);
-        assert_eq!(sent("b"), plain);
-    }
 
     #[test]
     fn a_schema_for_the_answer_goes_by_either_name() {
@@ -422,7 +398,7 @@ mod tests {
         ] {
             let mut asked = asked;
             asked["messages"] = json!([{"role": "user", "content": "x"}]);
-            let sent = to_chat(asked.as_object().unwrap(), None).ok().unwrap();
+            let sent = to_chat(asked.as_object().unwrap(), "a").ok().unwrap();
             let sent = &sent.body["response_format"]["json_schema"];
             assert_eq!(sent["schema"], format["schema"]);
         }

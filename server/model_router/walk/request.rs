@@ -10,7 +10,7 @@ use crate::{
     providers::{
         ChatRequest, Reading, estimate,
         instructions::{self, InstructionPlace},
-        roles,
+        openrouter, roles,
     },
 };
 
@@ -130,6 +130,12 @@ impl Walk<'_> {
         request.given.clone_from(&self.given);
         request.rest.clone_from(&self.rest);
         keep_to_model(request);
+        if model.provider != openrouter::NAME
+            && let (Some(elsewhere), Some(given)) = (&request.elsewhere, &mut request.given)
+        {
+            // Messages that were read can be written.
+            let _ = elsewhere.apply(given);
+        }
         if let Some(prompt) = prompt {
             instructions::tell(request, &prompt, InstructionPlace::First);
         }

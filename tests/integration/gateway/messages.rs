@@ -312,3 +312,51 @@ async fn the_bytes_of_a_document_are_not_counted_as_words() {
     let tokens = answer.await.json()["input_tokens"].as_u64().unwrap();
     assert!((1_600..50_000).contains(&tokens), "{tokens}");
 }
+
+#[tokio::test]
+async fn what_only_openrouter_takes_reaches_no_fallback_elsewhere() {
+    let upstream = Upstream::with(|_, request| match request.body["model"].as_str() {
+        Some("c") => Reply::ok("hej"),
+        _ => Reply::status(500),
+    })
+    .await;
+    let text = format!(
+        "[providers.openrouter]\nbase_url = \"{0}\"\n[providers.house]\nbase_url = \"{0}\"\n\
+         [models.a]\nprovider = \"openrouter\"\nid = \"a\"\ncontext = 8192\n\
+         [models.c]\nprovider = \"house\"\nid = \"c\"\ncontext = 8192\n\
+         [tasks.chat]\ncandidate = [\"a\", \"c\"]\ncontrol = [\"a\", \"c\"]\n\
+         [tasks.house]\ncandidate = [\"c\", \"a\"]\ncontrol = [\"c\", \"a\"]\n",
+        upstream.base_url
+    );
+    let app = TestApp::builder().with_catalog(&text).start().await;
+    let gateway = Gateway {
+        token: app.setup.admin().await.to_owned(),
+        app,
+        upstream,
+    };
+    let marked = json!([{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}]);
+    let mut asked = message(&json!([{"role": "user", "content": marked}]));
+    asked["system"] = marked.clone();
+    asked["top_k"] = 5.into();
+    asked["thinking"] = json!({"type": "enabled", "budget_tokens": 9_000});
+    for task in ["task/chat", "task/house"] {
+        asked["model"] = task.into();
+        let answer = gateway.post("/v1/messages", asked.to_string()).await;
+        assert_eq!(answer.header("x-modelramp-model"), "c", "{}", answer.text);
+        assert_eq!(answer.header("x-modelramp-dropped"), "top_k");
+    }
+    let system = |content: &Value| json!({"role": "system", "content": content});
+    let user = |content: &Value| json!({"role": "user", "content": content});
+    let of_openrouter = json!({
+        "model": "a", "max_tokens": 50, "messages": [system(&marked), user(&marked)], "top_k": 5,
+        "reasoning": {"max_tokens": 9_000},
+    });
+    let text = json!("hi");
+    let elsewhere = json!({
+        "model": "c", "max_tokens": 50, "messages": [system(&text), user(&text)],
+        "reasoning_effort": "medium",
+    });
+    let sent = gateway.upstream.requests();
+    let sent: Vec<_> = sent.iter().map(|request| &request.body).collect();
+    assert_eq!(sent, [&of_openrouter, &elsewhere, &elsewhere]);
+}
