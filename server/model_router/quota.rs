@@ -3,16 +3,15 @@
 //! An account has a quota where the catalog, or the provider itself, tells one. What a provider says with an
 //! answer is about the model that was asked, so that each model of an account has a quota of its own beside that
 //! of the whole. Each attempt takes a slot of both before it is sent. [`schedule`] decides whose turn it is,
-//! [`pool`] has the clocks and the queues, [`slot`] what a call holds. Where processes share a database, that of the
-//! account is the database's to give: [`common`] asks for it, [`record`] gives it.
+//! [`pool`] has the clocks and the queues, and what a call holds of them. Where processes share a database, a slot of the
+//! account is the database's to give: [`pool`] asks for it, [`record`] gives it.
 
-mod common;
 mod free;
 mod pool;
 pub mod record;
 mod rest_news;
 pub mod schedule;
-mod slot;
+mod sharing;
 pub mod store;
 pub mod used;
 
@@ -29,16 +28,12 @@ use chrono::{DateTime, SecondsFormat};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
+pub(super) use self::pool::{Bookings, Quota, Sent, Slot};
 use self::{
-    common::Keeper,
-    pool::{QuotaPool, now},
+    pool::{Keeper, QuotaPool, now},
     rest_news::{RestLine, RestNews, Resting},
     schedule::{AccountLimits, LeftUntil, SlotRefusal, SlotRequest},
     store::QuotaStore,
-};
-pub(super) use self::{
-    pool::Quota,
-    slot::{Bookings, Sent, Slot},
 };
 use super::catalog::{Catalog, Model, Provider, Tier};
 use crate::providers::{self, fault::LimitScope, retry_after};

@@ -12,19 +12,6 @@ use std::{
 /// From the crate's root; empty for the root itself.
 type ModulePath = Vec<String>;
 
-/// Files that need each other, to be parted: how an account's quota is shared between processes.
-const KNOWN: &[&[&str]] = &[
-    &[
-        "model_router/quota/common",
-        "model_router/quota/pool",
-        "model_router/quota/slot",
-    ],
-    &[
-        "model_router/quota/schedule/room",
-        "model_router/quota/schedule/start",
-    ],
-];
-
 /// Files and folders below one parent that need each other, to be parted: what an attempt at a model needs, and what it costs.
 const KNOWN_FOLDERS: &[&[&str]] = &[
     &["gateway/bill", "gateway/refusal"],
@@ -41,16 +28,7 @@ const KNOWN_FOLDERS: &[&[&str]] = &[
         "model_router/route",
         "model_router/trail",
     ],
-    &[
-        "model_router/quota/common",
-        "model_router/quota/pool",
-        "model_router/quota/slot",
-    ],
     &["model_router/quota/record", "model_router/quota/schedule"],
-    &[
-        "model_router/quota/schedule/room",
-        "model_router/quota/schedule/start",
-    ],
 ];
 
 #[test]
@@ -58,7 +36,13 @@ fn no_two_files_need_each_other() {
     let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("server");
     let mut files = BTreeMap::new();
     read(&server, &[], &mut files);
-    assert_eq!(circles(&Modules::of(&files).needs()), KNOWN);
+    // Of some hundreds, or the test has not looked at the server.
+    let needs = Modules::of(&files).needs();
+    assert!(needs.len() > 300, "{} files", needs.len());
+    let app = &needs["app"];
+    assert!(app.iter().any(|it| it.starts_with("config")), "{app:?}");
+    let circles = circles(&needs);
+    assert!(circles.is_empty(), "they need each other: {circles:?}");
 }
 
 #[test]

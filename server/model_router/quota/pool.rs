@@ -1,5 +1,8 @@
 //! One quota: that of an account, or that of one model of it. Its schedule, its clocks, and who waits.
 
+mod common;
+mod slot;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
@@ -8,14 +11,18 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+pub(super) use self::common::{ANSWER, Keeper};
+pub(in crate::model_router) use self::slot::{Bookings, Sent, Slot};
+use self::{
+    common::OwnReports,
+    slot::{TakenSlot, WaitingCall},
+};
 use super::{
     AccountStanding,
-    common::{Keeper, OwnReports},
     schedule::{
         AccountLimits, Claim, Clocks, ConversationTurn, LeftUntil, Schedule, SlotAnswer,
-        SlotRefusal, SlotRequest, day_of,
+        SlotRefusal, SlotRequest, day_of, rest::RestTimes,
     },
-    slot::{TakenSlot, WaitingCall},
     used::Used,
 };
 use crate::{
@@ -39,17 +46,17 @@ pub(in crate::model_router) struct Quota {
 /// One quota.
 pub(super) struct QuotaPool {
     /// The label of its account, as metrics and what is stored name it.
-    pub(super) label: String,
-    pub(super) state: Mutex<State>,
+    label: String,
+    state: Mutex<State>,
     /// The number of the last slot that is stored as used. Whoever writes holds it.
-    pub(super) stored: tokio::sync::Mutex<u64>,
+    stored: tokio::sync::Mutex<u64>,
     pub(super) outage: FailureEdge,
 }
 
 #[derive(Default)]
 pub(super) struct State {
     /// Of an account, `None` until a quota is told.
-    pub(super) schedule: Option<Schedule>,
+    schedule: Option<Schedule>,
     only_free: bool,
     /// Who is told when it has its slot. As bounded as the schedule's queue.
     waiting: HashMap<u64, oneshot::Sender<()>>,
@@ -59,7 +66,7 @@ pub(super) struct State {
     /// The number of the last slot.
     slots: u64,
     /// What is said of it to a database that gives its slots.
-    pub(super) said: OwnReports,
+    said: OwnReports,
 }
 
 impl State {
@@ -201,12 +208,19 @@ impl QuotaPool {
     pub(super) fn rest(&self, span: Duration) -> bool {
         let begun = self.with(|schedule, now| {
             let begins = schedule.rest(now.at + span, now.at);
-            (begins, now.utc_ms.saturating_add(span.as_millis() as i64))
+            let until_ms = now.utc_ms.saturating_add(span.as_millis() as i64);
+            (
+                begins,
+                RestTimes {
+                    since_ms: now.utc_ms,
+                    until_ms,
+                },
+            )
         });
-        let Some((begins, until_ms)) = begun else {
+        let Some((begins, told)) = begun else {
             return false;
         };
-        self.state.lock().said.rests_until(until_ms);
+        self.state.lock().said.rests(told);
         begins
     }
 

@@ -7,10 +7,11 @@
 //! A report has a number. It is sent again with the same number until its answer is here, and its changes count once. The
 //! slots that it wants are those of the last time.
 
-use std::time::Duration;
-
 use super::{
-    schedule::{DAY_MS, MINUTE, SKEW, day_of, rest},
+    schedule::{
+        DAY_MS, MINUTE, SKEW, day_of,
+        rest::{self, RestTimes},
+    },
     used::{LastReport, Used},
 };
 
@@ -41,6 +42,8 @@ pub struct AccountReport {
     pub at_least_of: i64,
     /// Until when the account rests, in milliseconds since 1970.
     pub rests_until_ms: i64,
+    /// When the provider said so.
+    pub rests_since_ms: i64,
 }
 
 /// What all processes together may use of an account.
@@ -104,10 +107,13 @@ impl Used {
         if report.at_least_of == self.day {
             self.requests = self.requests.max(report.at_least);
         }
-        if self.rests_until_ms <= now_ms && report.rests_until_ms > now_ms {
-            self.rests_since_ms = now_ms;
+        if report.rests_until_ms > 0 {
+            let rests = self.rests().or(RestTimes {
+                since_ms: report.rests_since_ms,
+                until_ms: report.rests_until_ms,
+            });
+            (self.rests_since_ms, self.rests_until_ms) = (rests.since_ms, rests.until_ms);
         }
-        self.rests_until_ms = self.rests_until_ms.max(report.rests_until_ms);
         // Whoever had the slots does not know of them, and nobody can: they are taken anew.
         if let (true, Some((at_ms, tokens))) = (is_repeated, before.slot) {
             self.add(UsageChange {
@@ -164,13 +170,11 @@ impl Used {
 
     /// How many may go now, of all processes together, where the account rests or has just rested.
     fn after_rest(&self, now_ms: i64) -> u32 {
-        let ms = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
         if self.rests_until_ms > now_ms {
             return 0;
         }
-        let span = ms(self.rests_until_ms.saturating_sub(self.rests_since_ms));
-        let since = ms(now_ms.saturating_sub(self.rests_until_ms));
-        rest::most_gone(span, since).saturating_sub(self.gone())
+        let since = rest::span(self.rests_until_ms, now_ms);
+        rest::most_gone(self.rests().span(), since).saturating_sub(self.gone())
     }
 
     fn add(&mut self, change: UsageChange) {

@@ -105,11 +105,15 @@ impl Schedule {
     /// The account takes nothing until then. Whether it took something before.
     pub(super) fn rest(&mut self, until: Instant, now: Instant) -> bool {
         let begins = until > now && self.rests(now).is_none();
-        let told = Rest::new(until, now);
+        self.know(Rest::new(until, until.saturating_duration_since(now)), now);
+        begins
+    }
+
+    /// Knows of a rest beside what is known.
+    fn know(&mut self, told: Rest, now: Instant) {
         // Also one that has ended, while those who waited for that go little by little: a refusal lets nobody go sooner.
         let before = self.rest.filter(|it| !it.is_over(now));
         self.rest = Some(before.map_or(told, |it| it.or(told)));
-        begins
     }
 
     /// Until when it takes nothing, where it rests.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::schedule::rest::RestTimes;
+
 /// What an account has used of its quota.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Used {
@@ -34,6 +36,14 @@ pub struct Used {
 }
 
 impl Used {
+    /// The last rest.
+    pub(super) fn rests(&self) -> RestTimes {
+        RestTimes {
+            since_ms: self.rests_since_ms,
+            until_ms: self.rests_until_ms,
+        }
+    }
+
     /// Slots that were given since the last rest was over.
     pub fn gone(&self) -> u32 {
         let gone = self.slots().filter(|at_ms| *at_ms > self.rests_until_ms);

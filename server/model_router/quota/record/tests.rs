@@ -142,6 +142,7 @@ fn a_new_day_begins_with_what_arrives_in_it() {
 fn an_account_that_rests_gives_nothing_to_anybody() {
     let mut used = fresh(NOON_MS);
     let rests = AccountReport {
+        rests_since_ms: NOON_MS,
         rests_until_ms: NOON_MS + 5_000,
         ..report("a", 1, None)
     };
@@ -157,10 +158,12 @@ fn an_account_that_rests_gives_nothing_to_anybody() {
 fn after_a_rest_one_call_of_all_processes_goes_first_and_twice_as_many_after_each_step() {
     let mut used = fresh(NOON_MS);
     let rests = AccountReport {
+        rests_since_ms: NOON_MS,
         rests_until_ms: NOON_MS + 4_000,
         ..report("a", 1, None)
     };
-    first_slot(&mut used, &rests, NOON_MS);
+    // The database was away when the provider said so.
+    first_slot(&mut used, &rests, NOON_MS + 3_000);
     // An eighth of the rest is half a second.
     let mut given = Vec::new();
     for (number, after_ms) in (2..).zip([0, 250, 500, 750, 1_000, 1_500]) {
@@ -243,6 +246,7 @@ fn a_report_that_is_made_again_gets_no_more_than_there_is() {
     );
     assert!(first_slot(&mut used, &report("a", 2, Some(20)), later_ms).is_some());
     let rests = AccountReport {
+        rests_since_ms: NOON_MS,
         rests_until_ms: NOON_MS + 9_000,
         ..report("b", 2, None)
     };

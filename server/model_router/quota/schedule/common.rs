@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Claim, Clocks, Schedule, SlotRefusal, start::Need};
+use super::{Claim, Clocks, Schedule, SlotRefusal, rest::Rest, start::Need};
 use crate::model_router::quota::{record::Most, used::Used};
 
 impl Schedule {
@@ -37,9 +37,12 @@ impl Schedule {
         let mut tokens: Vec<_> = tokens.map(|(ms, tokens)| (at(*ms), *tokens)).collect();
         tokens.sort_unstable();
         self.tokens.replace(tokens);
-        if used.rests_until_ms > now_ms {
-            self.rest(at(used.rests_until_ms), now.at);
-        } else if let Some(rest) = &mut self.rest {
+        let rests = used.rests();
+        // Also one whose end is past: who learns of it late lets no more go at once.
+        if !rests.is_over(now_ms) {
+            self.know(Rest::new(at(rests.until_ms), rests.span()), now.at);
+        }
+        if let Some(rest) = self.rest.as_mut().filter(|it| it.until <= now.at) {
             rest.have_gone(used.gone());
         }
     }

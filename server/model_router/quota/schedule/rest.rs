@@ -23,6 +23,49 @@ pub(in crate::model_router::quota) fn most_gone(span: Duration, since: Duration)
     }
 }
 
+/// A rest by the clock, as processes tell each other of it: who learns of it late goes by the same steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::model_router::quota) struct RestTimes {
+    /// When the provider said so, in milliseconds since 1970.
+    pub(in crate::model_router::quota) since_ms: i64,
+    /// When it is over.
+    pub(in crate::model_router::quota) until_ms: i64,
+}
+
+impl RestTimes {
+    pub(in crate::model_router::quota) fn span(self) -> Duration {
+        span(self.since_ms, self.until_ms)
+    }
+
+    /// Whether nothing is left of it, nor of the steps behind it.
+    pub(in crate::model_router::quota) fn is_over(self, now_ms: i64) -> bool {
+        most_gone(self.span(), span(self.until_ms, now_ms)) == u32::MAX
+    }
+
+    /// This and another as one: it is over with the last of them, and its steps are those of the longest that was not
+    /// over when the last was told.
+    pub(in crate::model_router::quota) fn or(self, other: Self) -> Self {
+        let (first, last) = match self.until_ms < other.until_ms {
+            true => (self, other),
+            false => (other, self),
+        };
+        let longest = match first.is_over(last.since_ms) {
+            true => last.span(),
+            false => last.span().max(first.span()),
+        };
+        Self {
+            since_ms: last.until_ms.saturating_sub(longest.as_millis() as i64),
+            until_ms: last.until_ms,
+        }
+    }
+}
+
+/// From one time to another; nothing where that is before it.
+pub(in crate::model_router::quota) fn span(from_ms: i64, to_ms: i64) -> Duration {
+    let span = to_ms.saturating_sub(from_ms);
+    Duration::from_millis(u64::try_from(span).unwrap_or(0))
+}
+
 fn step(span: Duration) -> Duration {
     (span / STEPS).min(LONGEST_STEP)
 }
@@ -37,8 +80,8 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    pub(super) fn new(until: Instant, now: Instant) -> Self {
-        let span = until.saturating_duration_since(now);
+    /// One that lasts for so long in all.
+    pub(super) fn new(until: Instant, span: Duration) -> Self {
         Self {
             until,
             step: step(span),

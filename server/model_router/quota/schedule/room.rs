@@ -1,12 +1,10 @@
-//! Room that is kept: for the rest of a conversation that has begun, and for control while a rollout runs.
+//! Room that is kept for the rest of a conversation that has begun.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{
-    Clocks, ConversationTurn, Schedule, SlotRefusal, SlotRefusalReason, TENTH, start::Need,
-};
+use super::{Clocks, ConversationTurn, Schedule};
 
 /// How long room for the rest of a conversation is kept.
 const HOLD: Duration = Duration::from_secs(60);
@@ -110,33 +108,5 @@ impl Schedule {
         {
             self.held = self.held.saturating_sub(hold.rest);
         }
-    }
-
-    /// What is told to a call that may not have the last tenth of the minute or of the day; `None` where more
-    /// is left.
-    pub(super) fn keeps(&self, now: Clocks) -> Option<SlotRefusal> {
-        let (minute, day) = self.free();
-        let is_kept = |free: Option<u32>, of: Option<u32>| {
-            free.zip(of)
-                .is_some_and(|(free, of)| free <= of.div_ceil(TENTH))
-        };
-        let (reason, beyond) = match (
-            is_kept(day, self.limits.day),
-            is_kept(minute, self.minute()),
-        ) {
-            (true, _) => (SlotRefusalReason::Day, day),
-            (false, true) => (SlotRefusalReason::Minute, minute),
-            (false, false) => return None,
-        };
-        let need = Need {
-            before: beyond.unwrap_or(0) as usize,
-            ahead: 0,
-            tokens: 0,
-        };
-        let start = self.start_of(need, now).0;
-        let after = start
-            .saturating_duration_since(now.at)
-            .max(Duration::from_secs(1));
-        Some(SlotRefusal { after, reason })
     }
 }

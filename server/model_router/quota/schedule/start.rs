@@ -4,7 +4,10 @@ use std::{ops::Add, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Clocks, DAY_MS, MINUTE, SKEW, Schedule, SlotRefusalReason, USED_PERCENT};
+use super::{
+    Clocks, DAY_MS, KeptRoom, MINUTE, SKEW, Schedule, SlotRefusal, SlotRefusalReason, TENTH,
+    USED_PERCENT,
+};
 
 /// No forecast is longer.
 const LONGEST: Duration = Duration::from_secs(864_000);
@@ -133,7 +136,7 @@ impl Schedule {
         };
         let minute = (self.minute_start(need, now.at), SlotRefusalReason::Minute);
         let tokens = (self.token_start(need, now.at), SlotRefusalReason::Tokens);
-        let allowed = |told: Option<super::LeftUntil>, is_short: fn(u64, Need) -> bool| {
+        let allowed = |told: Option<LeftUntil>, is_short: fn(u64, Need) -> bool| {
             told.filter(|it| is_short(it.left, need))
                 .map(|it| it.until)
                 .unwrap_or(now.at)
@@ -155,6 +158,34 @@ impl Schedule {
                 if it.0 > latest.0 { it } else { latest }
             },
         )
+    }
+
+    /// What is told to a call that may not have the last tenth of the minute or of the day; `None` where more
+    /// is left.
+    pub(super) fn keeps(&self, now: Clocks) -> Option<SlotRefusal> {
+        let (minute, day) = self.free();
+        let is_kept = |free: Option<u32>, of: Option<u32>| {
+            free.zip(of)
+                .is_some_and(|(free, of)| free <= of.div_ceil(TENTH))
+        };
+        let (reason, beyond) = match (
+            is_kept(day, self.limits.day),
+            is_kept(minute, self.minute()),
+        ) {
+            (true, _) => (SlotRefusalReason::Day, day),
+            (false, true) => (SlotRefusalReason::Minute, minute),
+            (false, false) => return None,
+        };
+        let need = Need {
+            before: beyond.unwrap_or(0) as usize,
+            ahead: 0,
+            tokens: 0,
+        };
+        let start = self.start_of(need, now).0;
+        let after = start
+            .saturating_duration_since(now.at)
+            .max(Duration::from_secs(1));
+        Some(SlotRefusal { after, reason })
     }
 
     /// When the account, which rests or has just rested, may be asked for this; `None` where that is now.
@@ -195,7 +226,7 @@ impl Schedule {
 
     /// When each slot lapses that is kept for a conversation, the first first.
     fn lapses(&self) -> impl Iterator<Item = Instant> {
-        let each = |hold: &super::KeptRoom| std::iter::repeat_n(hold.until, hold.rest as usize);
+        let each = |hold: &KeptRoom| std::iter::repeat_n(hold.until, hold.rest as usize);
         self.holds.iter().flat_map(each)
     }
 

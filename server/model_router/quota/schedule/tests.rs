@@ -5,6 +5,7 @@ mod tokens;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::model_router::quota::used::Used;
 
 const FREE: AccountLimits = AccountLimits {
     minute: Some(20),
@@ -357,6 +358,36 @@ fn a_refusal_soon_after_a_rest_lets_nobody_go_sooner() {
     }
     assert_eq!(schedule.due(clock.at(21_208)).len(), 1);
     assert_eq!(schedule.due(clock.at(22_208)).len(), 2);
+}
+
+#[test]
+fn who_learns_of_a_rest_late_lets_calls_go_by_the_same_steps() {
+    let clock = Clock::from(MIDNIGHT_MS);
+    let used = Used {
+        day: day_of(MIDNIGHT_MS),
+        rests_since_ms: MIDNIGHT_MS,
+        rests_until_ms: MIDNIGHT_MS + 4_000,
+        ..Used::default()
+    };
+    let mut first = Schedule::new(FREE, clock.at(0));
+    first.rest(clock.at(4_000).at, clock.at(0).at);
+    // Before its end and after it, also where nothing is left of it.
+    for ms in [3_000, 4_600, 60_000] {
+        let now = clock.at(ms);
+        let mut late = Schedule::new(FREE, now);
+        late.adopt(&used, now.utc_ms, now);
+        first.advance(now);
+        let starts = |schedule: &Schedule| {
+            let need = |ahead| Need {
+                before: ahead,
+                ahead,
+                tokens: 0,
+            };
+            let starts = (0..20).map(|ahead| schedule.rested(need(ahead), now.at));
+            starts.collect::<Vec<_>>()
+        };
+        assert_eq!(starts(&late), starts(&first), "{ms}");
+    }
 }
 
 #[test]

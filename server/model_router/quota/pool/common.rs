@@ -1,4 +1,4 @@
-//! An account that several processes use: how a call gets its slot from the database, and what is reported of it later.
+//! A quota that several processes use: how a call gets its slot from the database, and what is reported of it later.
 
 use std::{
     sync::{
@@ -13,19 +13,17 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use super::{
-    Quotas,
-    pool::{QuotaPool, now},
+use super::{QuotaPool, now, slot::TakenSlot};
+use crate::model_router::quota::{
     record::{AccountReport, UsageChange},
-    schedule::{AccountLimits, Priority, SlotRefusal, SlotRequest},
-    slot::TakenSlot,
+    schedule::{AccountLimits, Priority, Schedule, SlotRefusal, SlotRequest, rest::RestTimes},
     store::QuotaStore,
     used::Used,
 };
 
 /// How long an answer may take. A slot is sent soon after it was given, or it would count for another minute at the
 /// provider.
-const ANSWER: Duration = Duration::from_secs(1);
+pub(in crate::model_router::quota) const ANSWER: Duration = Duration::from_secs(1);
 /// The same where there is nobody else who could use the account.
 const ALONE: Duration = Duration::from_millis(500);
 /// How long a call waits for a database that is away: another model may answer it, or whoever asks may come again.
@@ -36,20 +34,17 @@ const RETRY: Duration = Duration::from_millis(250);
 const USED_UP: Duration = Duration::from_millis(20);
 /// Changes that are kept while the database is away; older ones are summed up.
 const MOST_CHANGES: usize = 1_000;
-/// Whoever has looked less often may not have been seen by the others.
-const FIRST_LOOKS: u32 = 5;
-const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Keeps what was used, where it is to outlive the process, and where others use it as well.
 #[derive(Clone)]
-pub(super) struct Keeper {
-    pub(super) store: Arc<dyn QuotaStore>,
+pub(in crate::model_router::quota) struct Keeper {
+    pub(in crate::model_router::quota) store: Arc<dyn QuotaStore>,
     /// Processes on the database; 0 until that is known.
     live: Arc<AtomicU32>,
 }
 
 impl Keeper {
-    pub(super) fn new(store: Arc<dyn QuotaStore>) -> Self {
+    pub(in crate::model_router::quota) fn new(store: Arc<dyn QuotaStore>) -> Self {
         Self {
             store,
             live: Arc::default(),
@@ -57,8 +52,13 @@ impl Keeper {
     }
 
     /// Whether slots are the database's to give.
-    pub(super) fn gives_slots(&self) -> bool {
+    pub(in crate::model_router::quota) fn gives_slots(&self) -> bool {
         self.store.gives_slots()
+    }
+
+    /// So many processes are on the database.
+    pub(in crate::model_router::quota) fn note_live(&self, live: u32) {
+        self.live.store(live, Ordering::Relaxed);
     }
 
     fn is_alone(&self) -> bool {
@@ -66,7 +66,7 @@ impl Keeper {
     }
 
     /// Processes that use an account, as far as that is known; at least 1.
-    pub(super) fn live(&self) -> u64 {
+    pub(in crate::model_router::quota) fn live(&self) -> u64 {
         u64::from(self.live.load(Ordering::Relaxed).max(1))
     }
 }
@@ -141,14 +141,14 @@ impl Drop for GivenSlot {
 
 /// The database did not answer, or refused.
 #[derive(Clone, Copy)]
-pub(super) struct NoDatabase;
+pub(in crate::model_router::quota) struct NoDatabase;
 
 #[derive(Clone, Default)]
 struct Unsaid {
     changes: Vec<UsageChange>,
     at_least: u32,
     at_least_of: i64,
-    rests_until_ms: i64,
+    rests: Option<RestTimes>,
 }
 
 impl Unsaid {
@@ -176,8 +176,9 @@ impl OwnReports {
         unsaid.at_least = unsaid.at_least.max(used);
     }
 
-    pub(super) fn rests_until(&mut self, until_ms: i64) {
-        self.unsaid.rests_until_ms = self.unsaid.rests_until_ms.max(until_ms);
+    pub(super) fn rests(&mut self, told: RestTimes) {
+        let rests = &mut self.unsaid.rests;
+        *rests = Some(rests.map_or(told, |it| it.or(told)));
     }
 
     fn is_owed(&self) -> bool {
@@ -185,7 +186,7 @@ impl OwnReports {
         self.asked.is_some()
             || !unsaid.changes.is_empty()
             || unsaid.at_least > 0
-            || unsaid.rests_until_ms > 0
+            || unsaid.rests.is_some()
     }
 }
 
@@ -259,7 +260,10 @@ impl QuotaPool {
     }
 
     /// Reports on this account, and tells those who want something of it.
-    async fn say(self: &Arc<Self>, keeper: &Keeper) -> Result<(), NoDatabase> {
+    pub(in crate::model_router::quota) async fn say(
+        self: &Arc<Self>,
+        keeper: &Keeper,
+    ) -> Result<(), NoDatabase> {
         let _turn = self.stored.lock().await;
         let (report, wants) = {
             let mut state = self.state.lock();
@@ -287,7 +291,8 @@ impl QuotaPool {
                 changes: unsaid.changes.clone(),
                 at_least: unsaid.at_least,
                 at_least_of: unsaid.at_least_of,
-                rests_until_ms: unsaid.rests_until_ms,
+                rests_until_ms: unsaid.rests.map_or(0, |it| it.until_ms),
+                rests_since_ms: unsaid.rests.map_or(0, |it| it.since_ms),
             };
             (report, wants)
         };
@@ -322,7 +327,7 @@ impl QuotaPool {
     }
 
     /// What all processes have used, at a time of the database.
-    fn adopt(&self, used: &Used, now_ms: i64) {
+    pub(in crate::model_router::quota) fn adopt(&self, used: &Used, now_ms: i64) {
         let now = now();
         let mut state = self.state.lock();
         if used.version < state.said.version {
@@ -390,61 +395,10 @@ impl QuotaPool {
         }
     }
 
-    fn owes_a_report(&self) -> bool {
+    /// Whether anything is to be reported.
+    pub(in crate::model_router::quota) fn owes_a_report(&self) -> bool {
         let state = self.state.lock();
-        let is_limited = |it: &super::schedule::Schedule| it.limits() != AccountLimits::default();
+        let is_limited = |it: &Schedule| it.limits() != AccountLimits::default();
         state.said.is_owed() && state.schedule.as_ref().is_some_and(is_limited)
-    }
-}
-
-impl Quotas {
-    /// Reads what all processes have used, and reports what is owed.
-    pub(super) async fn listen(&self, looks: u32) -> anyhow::Result<()> {
-        let keeper = self.keeper.lock().clone();
-        let Some(keeper) = keeper.filter(Keeper::gives_slots) else {
-            return Ok(());
-        };
-        // Also where no account has a quota: what a provider says with an answer is divided by who lives.
-        let shared = keeper.store.shared().await?;
-        if looks >= FIRST_LOOKS {
-            keeper.live.store(shared.live, Ordering::Relaxed);
-        }
-        for (label, used) in &shared.accounts {
-            if let Some(account) = self.accounts.get(label) {
-                account.whole.adopt(used, shared.now_ms);
-            }
-        }
-        let limited = |it: &&super::Account| it.whole.standing().is_some();
-        for account in self.accounts.values().filter(limited) {
-            // The one that was not answered, and what has come since.
-            for _ in 0..2 {
-                if account.whole.owes_a_report() {
-                    let said = account.whole.say(&keeper).await;
-                    anyhow::ensure!(said.is_ok(), "the database does not answer");
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl crate::model_router::ModelRouter {
-    /// Keeps the quotas of our accounts together with the other processes on the database.
-    pub async fn share_quotas(self: Arc<Self>, stop: impl Future<Output = ()>) {
-        let listen = async {
-            let mut looks = 0_u32;
-            loop {
-                sleep(INTERVAL).await;
-                let quotas = self.in_use.load().quotas.clone();
-                // Calls say that the database is away.
-                if let Ok(Ok(())) = timeout(ANSWER * 2, quotas.listen(looks)).await {
-                    looks = looks.saturating_add(1);
-                }
-            }
-        };
-        tokio::select! {
-            () = listen => {}
-            () = stop => {}
-        }
     }
 }

@@ -7,8 +7,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{
-    pool::QuotaPool,
+use super::QuotaPool;
+use crate::model_router::quota::{
     record::UsageChange,
     schedule::{Claim, SlotRefusal},
 };
@@ -77,7 +77,7 @@ impl Drop for WaitingCall {
 }
 
 /// Leave to send one request, by one quota. Dropped without that, others get it.
-pub(super) struct TakenSlot {
+pub(in crate::model_router::quota) struct TakenSlot {
     pool: Arc<QuotaPool>,
     claim: Claim,
     /// Its time, in milliseconds since 1970, where the database has given it.
@@ -155,7 +155,7 @@ impl Drop for TakenSlot {
 
 /// Leave to send one request: by the quota of its model, and by that of the account.
 #[derive(Default)]
-pub(in crate::model_router) struct Slot(pub(super) [Option<TakenSlot>; 2]);
+pub(in crate::model_router) struct Slot(pub(in crate::model_router::quota) [Option<TakenSlot>; 2]);
 
 impl Slot {
     /// It is used now. The first that is given back lives until the request is answered, the second to the end of
