@@ -307,6 +307,39 @@ async fn a_limit_of_what_costs_nothing_lets_nothing_rest_that_may_cost_something
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limit_of_what_costs_nothing_lets_all_rest_whose_quota_it_is() {
+    let (quotas, [paid, unsaid, asked, free]) = of_all_tiers("");
+    // As OpenRouter tells it.
+    let limits = AccountLimits {
+        minute: Some(20),
+        day: Some(50),
+        tokens: None,
+    };
+    let told = Quota {
+        limits,
+        used: 0,
+        only_free: true,
+    };
+    quotas.learn("p", told);
+    quotas.rest("p", &asked, Duration::from_secs(80_000), LimitScope::Free);
+    assert_eq!(rest_of(&quotas, &paid).await, None);
+    for model in [&unsaid, &asked, &free] {
+        assert_eq!(
+            rest_of(&quotas, model).await,
+            Some(80_000),
+            "{}",
+            model.name
+        );
+    }
+    let standing = quotas.standing("p").unwrap();
+    assert_eq!(
+        standing.rests,
+        Some(Duration::from_secs(80_000)),
+        "all servers know"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_said_of_one_model_of_an_account_keeps_no_other_from_it() {
     let text = "[providers.p]\nbase_url = \"http://p/v1\"\n\
          [models.m]\nprovider = \"p\"\nid = \"m\"\ncontext = 1\n\
