@@ -136,6 +136,7 @@ impl Gateway {
             Err(refused) => {
                 self.bounds.discard(body).await;
                 if refused.refusal.is_of_too_many() {
+                    bounds::step_aside(&parts.extensions);
                     sleep(WRONG_KEY_PAUSE).await;
                 }
                 return refused.into_response(dialect);

@@ -78,7 +78,14 @@ pub async fn admit(
     }
 }
 
-/// The same, of a request whose headers say who sent it.
+/// The request is refused, and its caller kept waiting for that: others may have its place meanwhile.
+pub fn step_aside(extensions: &Extensions) {
+    if let Some(under) = extensions.get::<connections::Under>() {
+        under.0.step_aside();
+    }
+}
+
+/// The same as [`admit`], of a request whose headers say who sent it.
 pub async fn admit_request(
     gate: &CallerGate,
     extensions: &Extensions,

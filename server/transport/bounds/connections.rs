@@ -4,6 +4,8 @@
 //! for its next request, or has not finished its first head, for a moment at least. So neither browsers that keep connections
 //! nor clients that say nothing keep others out. When none is idle, a newcomer gets a reserved place,
 //! where only health checks and admins are served, everybody else being asked to come back.
+//!
+//! Who is kept waiting for a refusal, as it sends too many wrong keys, has no place: its connection makes room first.
 
 use std::{
     collections::BTreeMap,
@@ -38,8 +40,16 @@ struct State {
     requests: usize,
     /// Grows with each connection that becomes idle.
     clock: u64,
-    /// The one that has been idle for longest comes first.
-    idle: BTreeMap<u64, Idle>,
+    /// Those that were refused come first, and then the one that has been idle for longest.
+    idle: BTreeMap<(Standing, u64), Idle>,
+}
+
+/// Who makes room first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    /// Whose last request was put aside.
+    Refused,
+    Welcome,
 }
 
 #[derive(Debug)]
@@ -64,7 +74,7 @@ struct ConnectionPlace {
 #[derive(Debug, Default)]
 struct Use {
     requests: usize,
-    idle_since: Option<u64>,
+    idle_since: Option<(Standing, u64)>,
     was_evicted: bool,
     was_used: bool,
 }
@@ -75,6 +85,7 @@ pub struct RequestUnderWay {
     slot: ConnectionSlot,
     is_excess: bool,
     is_kept: AtomicBool,
+    is_aside: AtomicBool,
 }
 
 /// A request that is under way, as its handlers know it.
@@ -108,7 +119,7 @@ impl Connections {
         let is_reserved = state.open >= self.max;
         state.open += 1;
         let leave = CancellationToken::new();
-        let since = state.is_idle(&leave);
+        let since = state.is_idle(&leave, Standing::Welcome);
         drop(state);
         Some(ConnectionSlot(Arc::new(ConnectionPlace {
             connections: self.clone(),
@@ -124,23 +135,27 @@ impl Connections {
 
 impl State {
     /// Notes that a connection has become idle, and says by what it is known until it is not.
-    fn is_idle(&mut self, leave: &CancellationToken) -> u64 {
+    fn is_idle(&mut self, leave: &CancellationToken, standing: Standing) -> (Standing, u64) {
         self.clock += 1;
         let idle = Idle {
             since: Instant::now(),
             leave: leave.clone(),
         };
-        self.idle.insert(self.clock, idle);
-        self.clock
+        let known_by = (standing, self.clock);
+        self.idle.insert(known_by, idle);
+        known_by
     }
 
-    /// Whoever has been idle for longest makes room, if it has been for so long.
+    /// Whoever was refused makes room, else whoever has been idle for longest, if it has been for so long.
     fn evict(&mut self, least: Duration) -> bool {
-        let oldest = self.idle.first_entry();
-        let Some(oldest) = oldest.filter(|oldest| oldest.get().since.elapsed() >= least) else {
+        let first = self.idle.first_entry();
+        let may_go = |standing: Standing, idle: &Idle| {
+            standing == Standing::Refused || idle.since.elapsed() >= least
+        };
+        let Some(first) = first.filter(|it| may_go(it.key().0, it.get())) else {
             return false;
         };
-        oldest.remove().leave.cancel();
+        first.remove().leave.cancel();
         // Its own `Drop` finds that it is not counted any more.
         self.open -= 1;
         true
@@ -185,6 +200,7 @@ impl ConnectionSlot {
             slot: self.clone(),
             is_excess,
             is_kept: AtomicBool::new(false),
+            is_aside: AtomicBool::new(false),
         })
     }
 }
@@ -199,6 +215,27 @@ impl RequestUnderWay {
     pub fn keep(&self) {
         self.is_kept.store(true, Ordering::Relaxed);
     }
+
+    /// The caller waits for its refusal: others may have its place.
+    pub fn step_aside(&self) {
+        if !self.is_aside.swap(true, Ordering::Relaxed) {
+            self.end(Standing::Refused);
+        }
+    }
+
+    fn end(&self, standing: Standing) {
+        let place = &self.slot.0;
+        let mut use_ = place.use_.lock();
+        let mut state = place.connections.state.lock();
+        state.requests -= 1;
+        if self.is_kept.load(Ordering::Relaxed) {
+            return;
+        }
+        use_.requests -= 1;
+        if use_.requests == 0 && !use_.was_evicted {
+            use_.idle_since = Some(state.is_idle(&place.leave, standing));
+        }
+    }
 }
 
 impl Under {
@@ -210,16 +247,8 @@ impl Under {
 
 impl Drop for RequestUnderWay {
     fn drop(&mut self) {
-        let place = &self.slot.0;
-        let mut use_ = place.use_.lock();
-        let mut state = place.connections.state.lock();
-        state.requests -= 1;
-        if self.is_kept.load(Ordering::Relaxed) {
-            return;
-        }
-        use_.requests -= 1;
-        if use_.requests == 0 && !use_.was_evicted {
-            use_.idle_since = Some(state.is_idle(&place.leave));
+        if !self.is_aside.load(Ordering::Relaxed) {
+            self.end(Standing::Welcome);
         }
     }
 }
@@ -299,6 +328,21 @@ mod tests {
         assert!(all.open().unwrap().begin().is_excess());
         drop((busy, first));
         assert!(!all.open().unwrap().begin().is_excess());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_refusal_has_no_place() {
+        let all = Connections::new(2);
+        let [a, b] = [(); 2].map(|()| all.open().unwrap());
+        let refused = [(); 4].map(|()| b.begin());
+        refused.iter().for_each(|it| it.step_aside());
+        assert!(!a.begin().is_excess(), "their requests do not count");
+        let c = all.open().unwrap();
+        assert_eq!([&a, &b, &c].map(has_left), [false, true, false]);
+        assert!(!c.begin().is_excess());
+        drop((refused, a, b, c));
+        let state = all.state.lock();
+        assert_eq!((state.open, state.requests, state.idle.len()), (0, 0, 0));
     }
 
     #[test]

@@ -227,6 +227,35 @@ async fn an_address_that_sends_too_many_wrong_keys_has_to_wait_and_right_ones_op
 }
 
 #[tokio::test]
+async fn callers_with_wrong_keys_who_have_to_wait_take_no_places_from_others() {
+    const PLACES: usize = 8;
+    let setup = TestApp::builder()
+        .with_setting("WRONG_KEYS_PER_MINUTE", "1")
+        .with_setting("MAX_CONNECTIONS", &PLACES.to_string());
+    let gateway = Gateway::start_with(setup, |_, _| Reply::ok("hej")).await;
+    let secret = Secret::new();
+    let keys = gateway.app.setup.storage().await;
+    let crm = key("crm", &secret, None);
+    assert!(keys.add_key(&crm, &secret.hash, BY).await.unwrap());
+    // The connection of each is in use without a pause.
+    let flood = futures::future::join_all((0..PLACES).map(async |_| {
+        let http = modelramp::_core::http_client::builder().build().unwrap();
+        loop {
+            let url = format!("{}/v1/models", gateway.app.url);
+            let _ = http.get(url).header("x-api-key", "wrong").send().await;
+        }
+    }));
+    let good = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        gateway.soon(&secret, 200).await;
+    };
+    tokio::select! {
+        _ = flood => {}
+        () = good => {}
+    }
+}
+
+#[tokio::test]
 async fn a_limit_that_is_not_known_is_refused() {
     let gateway = Gateway::answering(Reply::ok("hej")).await;
     for method in ["keys.create", "keys.limit"] {
