@@ -68,7 +68,8 @@ impl Bounds {
                 if whole.is_empty() && body.is_end_stream() {
                     return Ok(ReadBody { bytes: data, held });
                 }
-                make_room(&mut whole, data.len(), body.size_hint().lower());
+                let announced = body.size_hint().lower();
+                make_room(&mut whole, data.len(), announced, limit);
                 whole.extend_from_slice(&data);
                 if whole.capacity() > FREE_BYTES {
                     self.budget.extend(&mut held, whole.capacity())?;
@@ -130,11 +131,12 @@ impl Bounds {
 const CALL_BYTES: usize = 4 * 1024;
 
 /// Makes room for the next bytes of a body, and for those that are announced behind them: a long body is not moved for each
-/// doubling. It is no more than a few times what has come, so that nobody holds memory by announcing.
-fn make_room(whole: &mut Vec<u8>, next: usize, announced: u64) {
+/// doubling. It is no more than a few times what has come, so that nobody holds memory by announcing, and than the limit.
+fn make_room(whole: &mut Vec<u8>, next: usize, announced: u64, limit: usize) {
     let announced = usize::try_from(announced).unwrap_or(usize::MAX);
     if announced > 0 && whole.capacity() - whole.len() < next {
         let most = (whole.len() + next).saturating_mul(MOST_GROWTH);
+        let most = most.min(limit - whole.len());
         whole.reserve_exact(next.saturating_add(announced).min(most));
     }
 }
@@ -347,15 +349,17 @@ mod tests {
 
     #[test]
     fn who_announces_much_gets_room_for_a_few_times_what_has_come() {
-        let room = |announced| {
+        let room = |announced, limit| {
             let mut whole = vec![b' '; 1_000];
-            make_room(&mut whole, 1_000, announced);
+            make_room(&mut whole, 1_000, announced, limit);
             whole.capacity()
         };
-        assert_eq!(room(500), 2_500);
-        assert_eq!(room(u64::MAX), 1_000 + MOST_GROWTH * 2_000);
+        assert_eq!(room(500, 10_000), 2_500);
+        assert_eq!(room(u64::MAX, 10_000), 1_000 + MOST_GROWTH * 2_000);
+        // More than the limit is never read.
+        assert_eq!(room(u64::MAX, 3_000), 3_000);
         // As nothing is known of what is behind it, it grows as it comes.
-        assert_eq!(room(0), 1_000);
+        assert_eq!(room(0, 10_000), 1_000);
     }
 
     #[tokio::test]
