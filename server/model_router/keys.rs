@@ -79,9 +79,12 @@ impl ProviderKey {
         };
         let until = Instant::now() + fault.retry_after.map_or(span, retry_after::bounded);
         let mut rest = self.rest.lock();
-        if !matches!(*rest, Rest::ForGood) {
-            *rest = Rest::Until(until);
-        }
+        *rest = match *rest {
+            Rest::ForGood => Rest::ForGood,
+            // A call that was under way may be refused for less than what is known.
+            Rest::Until(known) => Rest::Until(known.max(until)),
+            Rest::No => Rest::Until(until),
+        };
         true
     }
 }

@@ -2,6 +2,7 @@
 
 mod outcome;
 mod request;
+mod resting;
 pub(super) mod texts;
 
 use std::{sync::Arc, time::Duration};
@@ -9,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep_until};
 
-use self::request::turn;
+use self::{request::turn, resting::RestingModels};
 use super::{
     Call, ModelRouter, RouteError, Urgency,
     attempt::{Attempt, Occasion, SkippedModel},
@@ -85,8 +86,8 @@ pub(super) struct Walk<'a> {
     skipped: Vec<usize>,
     /// Positions whose accounts have no slot in time.
     closed: Vec<usize>,
-    /// Those among them that can be asked when a rest of their account, or of a model of it, is over, and when that is.
-    resting: Vec<(usize, Instant)>,
+    /// Those among them that can be asked when a rest of their account, or of a model of it, is over.
+    resting: RestingModels,
     /// Whether it waits for accounts that rest, as no other is left.
     waits_out_rest: bool,
     /// Keys whose faults, or whose accounts', this call has met.
@@ -170,7 +171,7 @@ impl<'a> Walk<'a> {
             failed: Vec::new(),
             skipped: Vec::new(),
             closed: Vec::new(),
-            resting: Vec::new(),
+            resting: RestingModels::default(),
             // Nobody is asked for another model that rests with it.
             waits_out_rest: rest_as_one,
             tried: Vec::new(),
@@ -351,15 +352,13 @@ impl<'a> Walk<'a> {
     /// Whether an account that rests is waited for now, as those of all models that are left do: the one whose rest is
     /// over first.
     fn wait_out_rest(&mut self) -> bool {
-        let Some(first) = self.resting.iter().map(|(_, until)| *until).min() else {
+        let Some((first, opened)) = self.resting.take_first() else {
             return false;
         };
         self.waits_out_rest = true;
-        let is_first = |(_, until): &mut (usize, Instant)| *until == first;
-        let opened: Vec<_> = self.resting.extract_if(.., is_first).collect();
-        self.closed
-            .retain(|position| opened.iter().all(|(one, _)| one != position));
-        self.refused_slots.retain(|(until, ..)| *until != first);
+        self.closed.retain(|position| !opened.contains(position));
+        self.refused_slots
+            .retain(|(until, reason, _)| *reason != SlotRefusalReason::Rest || *until > first);
         true
     }
 
@@ -384,7 +383,7 @@ impl<'a> Walk<'a> {
             let positions = of_provider.map(|(position, _)| position);
             self.closed.extend(positions.clone());
             if !self.waits_out_rest {
-                self.resting.extend(positions.map(|it| (it, until)));
+                self.resting.add(positions, until);
             }
         } else {
             self.closed.push(self.position);

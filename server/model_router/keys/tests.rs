@@ -105,6 +105,22 @@ async fn drive(account: &str, seed: u64) -> HashMap<String, Account> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_rests_until_the_last_of_its_refusals_is_over() {
+    let (_, keys, _) = ring("");
+    let key = &keys.0[0];
+    // A call that was under way is refused for less.
+    for (kind, seconds) in [(FaultKind::Payment, 3_600), (FaultKind::RateLimited, 5)] {
+        let mut fault = Fault::new(kind, "");
+        fault.retry_after = Some(Duration::from_secs(seconds));
+        assert!(key.refused(&fault));
+    }
+    tokio::time::advance(Duration::from_secs(3_599)).await;
+    assert!(!key.is_usable());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(key.is_usable());
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_keys_of_one_account_never_ask_more_often_than_one() {
     for seed in 0..5 {
         let accounts = drive("", seed).await;
