@@ -9,7 +9,7 @@ use axum::{
 use super::{
     Admitted, Gateway, Shared,
     answer::{self, AnswerWriter, RouteRequest},
-    chunks::Chunks,
+    chunks::{Chunks, with_text_arguments},
     endpoint::Endpoint,
     refusal::{Dialect, Refusal},
     target,
@@ -60,10 +60,10 @@ fn wants_usage(body: &RawObject) -> bool {
     options.is_some_and(|options| is_true(&options, "include_usage"))
 }
 
-/// A whole answer goes out byte by byte as it came, and so does a chunk.
+/// A whole answer goes out byte by byte as it came, and so does a chunk, but for what clients stumble over.
 impl AnswerWriter for Chunks {
     fn whole(self, raw: String, _: &str) -> Result<String, Refusal> {
-        Ok(raw)
+        Ok(with_text_arguments(&raw).unwrap_or(raw))
     }
 
     fn push(&mut self, step: Delta) -> String {
