@@ -16,6 +16,11 @@ pub(crate) fn reason_of(choice: &Value) -> Option<&str> {
         .filter(|reason| is_one(reason))
 }
 
+/// Whether a word is one that some provider gives as a reason.
+pub(crate) fn is_reason(word: &str) -> bool {
+    Finish::of(word) != Some(Finish::Other)
+}
+
 fn is_one(reason: &str) -> bool {
     !matches!(reason, "" | "null")
 }

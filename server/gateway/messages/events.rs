@@ -124,10 +124,9 @@ impl AnswerWriter for Events {
         let steps = self.sequence.finish();
         let mut out = self.write(steps);
         let sequence = &self.sequence;
-        let reason = sequence.finish_reason.as_deref();
-        let stop = self.asked.stop(&sequence.last);
+        let finish = sequence.finish_reason.as_deref();
         let (has_calls, refuses) = (sequence.has_calls, sequence.refuses);
-        let reason = reply::stop_reason(reason, has_calls, refuses, stop.is_some());
+        let (reason, stop) = self.asked.end(&sequence.last, finish, has_calls, refuses);
         let usage = match &sequence.usage {
             Value::Null => json!({"input_tokens": self.input_tokens, "output_tokens": 0}),
             usage => reply::usage(usage),

@@ -30,13 +30,33 @@ impl Asked {
         }
     }
 
-    /// Where an answer ended, if that is where it was to: vLLM and SGLang say so.
-    pub(super) fn stop(&self, choice: &Value) -> Option<&str> {
-        let told = [&choice["stop_reason"], &choice["matched_stop"]];
-        let told = told.into_iter().find_map(Value::as_str)?;
+    /// Why an answer ended, and with which of the sequences where that is why.
+    pub(super) fn end(
+        &self,
+        choice: &Value,
+        finish: Option<&str>,
+        has_calls: bool,
+        refuses: bool,
+    ) -> (&'static str, Option<&str>) {
+        let matched = self.matched(choice);
+        let reason = stop_reason(finish, has_calls, refuses, matched.is_some());
+        (reason, matched.filter(|_| reason == STOP_SEQUENCE))
+    }
+
+    /// Which sequence was met, as vLLM and SGLang say. By vLLM's name others give the reason, in a word such as `stop`,
+    /// which then names no sequence.
+    fn matched(&self, choice: &Value) -> Option<&str> {
+        let sequence = choice["matched_stop"].as_str();
+        let told = sequence.or_else(|| {
+            let told = choice["stop_reason"].as_str();
+            told.filter(|told| !finish::is_reason(told))
+        })?;
         self.stops.iter().map(String::as_str).find(|it| *it == told)
     }
 }
+
+/// The reason of an answer that one of the caller's sequences ended.
+const STOP_SEQUENCE: &str = "stop_sequence";
 
 /// The answer of this model.
 pub(super) fn message(raw: &str, model: &str, asked: &Asked) -> Result<String, Refusal> {
@@ -66,15 +86,16 @@ pub(super) fn message(raw: &str, model: &str, asked: &Asked) -> Result<String, R
     }
     let has_calls = calls.is_some_and(|calls| !calls.is_empty());
     let refuses = !text(message.get("refusal")).is_empty();
-    let stop = asked.stop(choice);
+    let finish = finish::reason_of(choice);
+    let (stop_reason, stop_sequence) = asked.end(choice, finish, has_calls, refuses);
     let answer = json!({
         "id": id(&whole["id"]),
         "type": "message",
         "role": "assistant",
         "model": asked.model,
         "content": content,
-        "stop_reason": stop_reason(finish::reason_of(choice), has_calls, refuses, stop.is_some()),
-        "stop_sequence": stop,
+        "stop_reason": stop_reason,
+        "stop_sequence": stop_sequence,
         "usage": usage(&whole["usage"]),
     });
     Ok(answer.to_string())
@@ -103,7 +124,7 @@ pub(super) fn id(of_chat: &Value) -> String {
     format!("msg_{id}")
 }
 
-pub(super) fn stop_reason(
+fn stop_reason(
     finish: Option<&str>,
     has_calls: bool,
     refuses: bool,
@@ -116,7 +137,7 @@ pub(super) fn stop_reason(
         Some("model_context_window_exceeded") => "model_context_window_exceeded",
         _ if has_calls => "tool_use",
         _ if refuses => "refusal",
-        _ if is_stopped => "stop_sequence",
+        _ if is_stopped => STOP_SEQUENCE,
         _ => "end_turn",
     }
 }
@@ -158,13 +179,16 @@ mod tests {
 
     #[test]
     fn an_answer_that_ended_where_it_was_to_says_where() {
-        let asked = json!({"model": "m", "stop_sequences": ["END", "\n"]});
+        let asked = json!({"model": "m", "stop_sequences": ["END", "\n", "stop"]});
         let asked = Asked::of(asked.as_object().unwrap());
         for (field, told, expected) in [
             ("stop_reason", json!("END"), json!("END")),
             ("matched_stop", json!("\n"), json!("\n")),
             ("stop_reason", json!(128_009), Value::Null),
+            // Which the caller did not name; and a reason, whatever the caller named.
+            ("stop_reason", json!("###"), Value::Null),
             ("stop_reason", json!("stop"), Value::Null),
+            ("matched_stop", json!("stop"), json!("stop")),
         ] {
             let choice = json!({"message": {"content": "a"}, "finish_reason": "stop", field: told});
             let raw = json!({ "choices": [choice] }).to_string();
@@ -176,6 +200,26 @@ mod tests {
                 "stop_sequence"
             };
             assert_eq!(told["stop_reason"], reason);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_ended_for_another_reason_names_no_sequence() {
+        let asked = json!({"model": "m", "stop_sequences": ["END"]});
+        let asked = Asked::of(asked.as_object().unwrap());
+        let call = json!([{"id": "c", "function": {"name": "f", "arguments": "{}"}}]);
+        for (finish, calls, expected) in [
+            ("length", Value::Null, "max_tokens"),
+            ("content_filter", Value::Null, "refusal"),
+            ("tool_calls", call, "tool_use"),
+        ] {
+            let message = json!({"content": "a", "tool_calls": calls});
+            let choice = json!({"message": message, "finish_reason": finish, "stop_reason": "END"});
+            let raw = json!({ "choices": [choice] }).to_string();
+            let told: Value =
+                serde_json::from_str(&super::message(&raw, "m", &asked).unwrap()).unwrap();
+            assert_eq!(told["stop_reason"], expected);
+            assert_eq!(told["stop_sequence"], Value::Null, "{finish}");
         }
     }
 
