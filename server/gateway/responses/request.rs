@@ -48,6 +48,9 @@ const OWN: &[&str] = &[
     "top_logprobs",
 ];
 
+/// What `include` names where the probabilities of tokens are wanted.
+const LOGPROBS: &str = "message.output_text.logprobs";
+
 /// Refuses what this gateway cannot do, as it stores nothing.
 pub(super) fn check(asked: &Object) -> Result<(), Refusal> {
     let is_given = |name: &str| asked.get(name).is_some_and(|value| !value.is_null());
@@ -67,6 +70,16 @@ pub(super) fn check(asked: &Object) -> Result<(), Refusal> {
     if is_given("prompt") {
         let message = "`prompt` is not supported: send its text in `instructions` or `input`";
         return Err(Refusal::unsupported("prompt", message));
+    }
+    let asks_for_none = |it: &Value| it.is_null() || *it == 0;
+    if !asked.get("top_logprobs").is_none_or(asks_for_none) {
+        let message = "`top_logprobs` is not supported: ask `/v1/chat/completions` for them";
+        return Err(Refusal::unsupported("top_logprobs", message));
+    }
+    let included = asked.get("include").and_then(Value::as_array);
+    if included.is_some_and(|it| it.iter().any(|it| it == LOGPROBS)) {
+        let message = "`message.output_text.logprobs` is not supported: ask `/v1/chat/completions` for `logprobs`";
+        return Err(Refusal::unsupported("include", message));
     }
     if !is_given("input") {
         let message = "`input` is missing: expected a text or a list of items";

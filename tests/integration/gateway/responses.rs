@@ -140,7 +140,7 @@ async fn a_stream_that_breaks_off_has_failed() {
 }
 
 #[tokio::test]
-async fn what_needs_a_store_is_refused_by_name() {
+async fn what_cannot_be_answered_is_refused_by_name() {
     let gateway = Gateway::answering(Reply::ok("hej")).await;
     for (name, value) in [
         ("previous_response_id", json!("resp_1")),
@@ -148,6 +148,8 @@ async fn what_needs_a_store_is_refused_by_name() {
         ("background", json!(true)),
         ("prompt", json!({"id": "p"})),
         ("tools", json!([{"type": "web_search"}])),
+        ("top_logprobs", json!(2)),
+        ("include", json!(["message.output_text.logprobs"])),
     ] {
         let mut asked = json!({"model": "a", "input": "Hi"});
         asked[name] = value;
