@@ -389,8 +389,8 @@ settings! {
         BREAKER_FAILED_PERCENT: Whole<u32> = whole("percent", 1, 100), "50";
         /// Wrong keys a minute that one address may send to the gateway before it has to wait; 0 sets no limit.
         WRONG_KEYS_PER_MINUTE: Whole<u32> = whole("keys", 0, 1_000_000), "60";
-        /// Answers of the gateway that are kept for whoever asks exactly the same with `temperature` 0, all together; 0
-        /// keeps none.
+        /// Answers of the gateway that are kept for whoever asks exactly the same with `temperature` 0, or under the same
+        /// `Idempotency-Key`, all together; 0 keeps none.
         ANSWER_CACHE_BYTES: Whole<usize> = whole("bytes", 0, 1 << 34), "0";
         /// How long such an answer is kept.
         ANSWER_CACHE_AGE: SpanFormat = span(100, 30 * DAY), "1h";

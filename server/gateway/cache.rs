@@ -1,7 +1,7 @@
 //! Answers that are given again to whoever asks exactly the same, off unless `ANSWER_CACHE_BYTES` is set.
 //!
 //! Only what has one right answer is kept: a request whose `temperature` is written as 0 and that wants one
-//! answer, answered whole, with a finish reason of a good end. A kept answer belongs to its caller, its subject,
+//! answer, or one that its caller may repeat (`Idempotency-Key`) to have the same; answered whole, with a finish reason of a good end. A kept answer belongs to its caller, its subject,
 //! its variant, and the route as it was: another key, another user, another rollout or another catalog does not
 //! see it. Whoever gets one asks no model, so there is no attempt, no event and no evidence. What a task keeps
 //! from being retained (`zdr`) or masks is never kept.
@@ -103,16 +103,26 @@ impl CacheKey {
 /// A request as its caller wrote it: two that differ in a field that no model sees may be answered otherwise.
 pub(super) struct CacheableRequest {
     wire: &'static str,
-    /// The digest of its body.
+    /// The digest of its body, and of what its caller gives it and its repetitions.
     body: [u8; 32],
 }
 
 impl CacheableRequest {
-    /// Of this body, at this path, where it has one likeliest answer.
-    pub(super) fn of(wire: &'static str, body: &RawObject) -> Option<Self> {
-        has_one_answer(body).then(|| Self {
-            wire,
-            body: Sha256::digest(body.to_json()).into(),
+    /// Of this body, at this path, where it has one likeliest answer, or is a request that may be repeated.
+    pub(super) fn of(
+        wire: &'static str,
+        body: &RawObject,
+        repetition: Option<&str>,
+    ) -> Option<Self> {
+        (repetition.is_some() || has_one_answer(body)).then(|| {
+            let mut digest = Sha256::new_with_prefix(body.to_json());
+            // In no JSON there is a byte of 0.
+            digest.update([0]);
+            digest.update(repetition.unwrap_or_default());
+            Self {
+                wire,
+                body: digest.finalize().into(),
+            }
         })
     }
 }
@@ -148,9 +158,14 @@ impl Cache {
     }
 
     /// What a request is to it, where answers are kept at all.
-    pub(super) fn asking(&self, wire: &'static str, body: &RawObject) -> Option<CacheableRequest> {
+    pub(super) fn asking(
+        &self,
+        call: &GatewayCall,
+        wire: &'static str,
+        body: &RawObject,
+    ) -> Option<CacheableRequest> {
         (self.bytes > 0)
-            .then(|| CacheableRequest::of(wire, body))
+            .then(|| CacheableRequest::of(wire, body, call.repetition.as_deref()))
             .flatten()
     }
 

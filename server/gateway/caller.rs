@@ -31,7 +31,8 @@ const DEADLINE: HeaderName = HeaderName::from_static("x-modelramp-deadline-ms");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const PRIORITY: HeaderName = HeaderName::from_static("x-modelramp-priority");
 const CALLS: HeaderName = HeaderName::from_static("x-modelramp-calls");
-/// The longest id of a subject, in bytes.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// The longest id of a subject, and the longest key of a repetition, in bytes.
 const MAX_SUBJECT: usize = 256;
 /// A whole answer takes no longer than this, and neither does the beginning of a streamed one. The
 /// clients' own patience is 600 s.
@@ -88,6 +89,8 @@ pub(super) struct GatewayCall {
     calls: Option<u32>,
     /// Whether an answer may be one that was kept, or be kept.
     pub(super) may_keep: bool,
+    /// What it gives a request and its repetitions, which are to have one answer.
+    pub(super) repetition: Option<String>,
     /// The span in which it calls, where it has a trace.
     pub(super) trace: Option<TraceParent>,
 }
@@ -153,17 +156,21 @@ impl GatewayCall {
                 Refusal::bad_request(None, format!("`{CALLS}` is `{text}`; {expected}"))
             })
         });
-        let subject = headers.get(SUBJECT).map(|value| {
-            let text = value.to_str().map(str::trim).unwrap_or_default();
-            let is_id = (1..=MAX_SUBJECT).contains(&text.len());
-            is_id.then(|| text.to_owned()).ok_or_else(|| {
-                let expected = format!("expected an id of 1 to {MAX_SUBJECT} bytes of ASCII");
-                Refusal::bad_request(None, format!("`{SUBJECT}` is no id; {expected}"))
-            })
-        });
+        let id = |name: HeaderName| {
+            let id = headers.get(&name).map(|value| {
+                let text = value.to_str().map(str::trim).unwrap_or_default();
+                let is_id = (1..=MAX_SUBJECT).contains(&text.len());
+                is_id.then(|| text.to_owned()).ok_or_else(|| {
+                    let expected = format!("expected an id of 1 to {MAX_SUBJECT} bytes of ASCII");
+                    Refusal::bad_request(None, format!("`{name}` is no id; {expected}"))
+                })
+            });
+            id.transpose()
+        };
         Ok(Self {
             who,
-            subject: subject.transpose()?,
+            subject: id(SUBJECT)?,
+            repetition: id(IDEMPOTENCY_KEY)?,
             patience,
             is_patient: headers.contains_key(DEADLINE),
             priority,
@@ -323,6 +330,7 @@ mod tests {
                 is_admin: true,
             },
             subject: subject.map(str::to_owned),
+            repetition: None,
             patience: DEADLINE_MAX,
             is_patient: false,
             priority: Priority::default(),

@@ -29,7 +29,7 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let asked = RouteRequest {
         streams: is_true(&body, "stream"),
         writer: Chunks::new(wants_usage(&body)),
-        asking: gateway.cache.asking(ENDPOINT.path(), &body),
+        asking: gateway.cache.asking(&admitted.call, ENDPOINT.path(), &body),
         request: ChatRequest::passing_on(body),
         route,
     };

@@ -38,7 +38,7 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let (body, held) = gateway.read(body).await?;
     let route = target::route(&gateway.models, &admitted.call, &body)?;
     let asked = super::values(&body)?;
-    let asking = gateway.cache.asking(ENDPOINT.path(), &body);
+    let asking = gateway.cache.asking(&admitted.call, ENDPOINT.path(), &body);
     drop(body);
     let model = route.models.first().map_or("", |model| &*model.name);
     let Translated {

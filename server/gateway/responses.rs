@@ -36,7 +36,7 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let mut asked: Map<String, Value> = super::values(&body)?;
     request::check(&asked)?;
     let route = target::route(&gateway.models, &admitted.call, &body)?;
-    let asking = gateway.cache.asking(ENDPOINT.path(), &body);
+    let asking = gateway.cache.asking(&admitted.call, ENDPOINT.path(), &body);
     drop(body);
     let model = route.models.first().map_or("", |model| &*model.name);
     let Translated {

@@ -80,6 +80,32 @@ async fn an_answer_is_kept_for_its_caller_and_exactly_its_request_and_is_no_atte
 }
 
 #[tokio::test]
+async fn a_request_that_is_repeated_under_its_key_has_one_answer() {
+    let gateway = keeping(|count, _| Reply::ok(&format!("answer {count}"))).await;
+    let ask = async |key: &'static str, body: Value| {
+        let url = format!("{}/v1/chat/completions", gateway.app.url);
+        let request = gateway.app.http.post(url).bearer_auth(&gateway.token);
+        let request = request.header("idempotency-key", key);
+        gateway.send(request.body(body.to_string())).await
+    };
+    let first = ask("one", asking("a")).await;
+    let again = ask("one", asking("a")).await;
+    assert_eq!(
+        (again.header("x-modelramp-cache"), &again.text),
+        ("hit", &first.text)
+    );
+    assert_eq!(asked(&gateway), 1);
+    // Another request under that key, another key, and none are others.
+    ask("one", asking("b")).await;
+    ask("two", asking("a")).await;
+    gateway.chat(&asking("a")).await;
+    assert_eq!(asked(&gateway), 4);
+    let refused = ask("", asking("a")).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert!(refused.text.contains("idempotency-key"), "{}", refused.text);
+}
+
+#[tokio::test]
 async fn nothing_is_kept_unless_it_is_switched_on() {
     let gateway = Gateway::answering(Reply::ok("hej")).await;
     for _ in 0..2 {
