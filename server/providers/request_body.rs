@@ -52,3 +52,37 @@ impl hyper::body::Body for Parts {
         SizeHint::with_exact(left.sum::<usize>() as u64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use hyper::body::Body as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_in_parts_is_sent_whole_as_often_as_it_has_to_be() {
+        let parts = ["{\"a\":", "", "[1,2]", "}"].map(Bytes::from);
+        for parts in [vec![Bytes::from("{}")], parts.to_vec(), Vec::new()] {
+            let whole = parts.concat();
+            let body = RequestBody::of(parts);
+            for _ in 0..2 {
+                let sent = body.to_send();
+                // A request says how long it is.
+                assert_eq!(sent.size_hint().exact(), Some(whole.len() as u64));
+                assert_eq!(sent.collect().await.unwrap().to_bytes(), whole);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_a_body_is_known_after_each_part() {
+        let mut parts = Parts(vec![Bytes::from("abc"), Bytes::from("de")].into_iter());
+        for left in [2, 0] {
+            assert!(!parts.is_end_stream());
+            parts.frame().await.unwrap().unwrap();
+            assert_eq!(parts.size_hint().exact(), Some(left));
+        }
+        assert!(parts.is_end_stream() && parts.frame().await.is_none());
+    }
+}
