@@ -40,7 +40,7 @@ use super::{
 
 use self::{
     asserted::TrustedProxy,
-    memory::{DatabaseAway, KnownToken, SessionMemory, SessionQuestion},
+    memory::{DatabaseAway, SessionMemory, SessionQuestion},
 };
 pub use self::{
     credentials::{bearer, has_session_cookie, is_bearer},
@@ -136,21 +136,21 @@ impl Authenticator {
     ) -> (Caller, Option<CallerSession>) {
         if let Some(session) = self.asserted(headers, now).map(Arc::new) {
             // No header can carry a line's end, so this is nobody's token.
-            let token = format!("named by a proxy\n{}\n{:?}", session.name, session.role);
+            let token = format!("named by a proxy\n{}\n{:?}", session.name, session.role).into();
             return match self.caller_of(&token, &session, now).await {
                 // Whoever was deleted here is nobody, whatever cookies there are.
                 Caller::Anonymous => (Caller::Anonymous, None),
                 caller => {
-                    let session = CallerSession::new(self.clone(), &token, session);
+                    let session = CallerSession::new(self.clone(), token, session);
                     (caller, Some(session))
                 }
             };
         }
         for token in credentials::candidates(headers) {
-            let Some(session) = self.session_of(token, now) else {
+            let Some((token, session)) = self.held(token, now) else {
                 continue;
             };
-            match self.caller_of(token, &session, now).await {
+            match self.caller_of(&token, &session, now).await {
                 Caller::Anonymous => {}
                 caller => {
                     let session = CallerSession::new(self.clone(), token, session);
@@ -163,8 +163,8 @@ impl Authenticator {
 
     /// The caller that a session token names.
     pub async fn caller_of_token(&self, token: &str, now: DateTime<Utc>) -> Caller {
-        match self.session_of(token, now) {
-            Some(session) => self.caller_of(token, &session, now).await,
+        match self.held(token, now) {
+            Some((token, session)) => self.caller_of(&token, &session, now).await,
             None => Caller::Anonymous,
         }
     }
@@ -201,8 +201,7 @@ impl Authenticator {
         now: DateTime<Utc>,
     ) -> Option<Arc<Session>> {
         let cookies = credentials::session_cookies(headers);
-        let held = cookies.filter_map(|token| Some((token, self.session_of(token, now)?)));
-        let held: Vec<_> = held.collect();
+        let held: Vec<_> = cookies.filter_map(|token| self.held(token, now)).collect();
         // Of one alone nothing has to be asked.
         if held.len() > 1 {
             for (token, session) in &held {
@@ -227,14 +226,25 @@ impl Authenticator {
 
     /// What a token says, if its signature and its times hold.
     fn session_of(&self, token: &str, now: DateTime<Utc>) -> Option<Arc<Session>> {
-        if let Some(known) = self.memory.lock().tokens.get(token) {
-            let holds = known.session.holds_at(now);
-            return holds.then(|| known.session.clone());
-        }
-        self.key.verify(token, now).map(Arc::new)
+        self.held(token, now).map(|(_, session)| session)
     }
 
-    async fn caller_of(&self, token: &str, session: &Arc<Session>, now: DateTime<Utc>) -> Caller {
+    /// The same with the token, as it is remembered.
+    fn held(&self, token: &str, now: DateTime<Utc>) -> Option<(Arc<str>, Arc<Session>)> {
+        if let Some((token, known)) = self.memory.lock().tokens.get_key_value(token) {
+            let holds = known.session.holds_at(now);
+            return holds.then(|| (token.clone(), known.session.clone()));
+        }
+        let session = self.key.verify(token, now)?;
+        Some((token.into(), Arc::new(session)))
+    }
+
+    async fn caller_of(
+        &self,
+        token: &Arc<str>,
+        session: &Arc<Session>,
+        now: DateTime<Utc>,
+    ) -> Caller {
         let at = Instant::now();
         let (asked_at, question) = {
             let mut memory = self.memory.lock();
@@ -242,10 +252,7 @@ impl Authenticator {
                 return Caller::Anonymous;
             }
             memory.make_room(at);
-            let known = memory
-                .tokens
-                .entry(token.into())
-                .or_insert_with(|| KnownToken::new(session.clone()));
+            let known = memory.known(token, session);
             let is_fresh = known.told_at.is_some() || known.is_away;
             if is_fresh && at.duration_since(known.asked_at) < CACHE_TTL {
                 return known.caller(at);
@@ -264,10 +271,7 @@ impl Authenticator {
             return Caller::Anonymous;
         }
         // It may have been dropped for want of room, or because its user's sessions were ended.
-        let known = memory
-            .tokens
-            .entry(token.into())
-            .or_insert_with(|| KnownToken::new(session.clone()));
+        let known = memory.known(token, session);
         // Of those who shared the question, the first notes the answer.
         let asked = known.question.as_ref();
         if asked.is_none_or(|(_, asked)| asked.ptr_eq(&question)) {

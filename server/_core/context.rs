@@ -77,7 +77,8 @@ impl fmt::Debug for Holds {
 
 /// A fresh, time-ordered request id.
 pub fn new_request_id() -> Arc<str> {
-    Arc::from(uuid::Uuid::now_v7().simple().to_string())
+    let mut digits = uuid::Uuid::encode_buffer();
+    Arc::from(&*uuid::Uuid::now_v7().simple().encode_lower(&mut digits))
 }
 
 /// `Set-Cookie` headers collected while the calls of one request run.

@@ -5,6 +5,7 @@
 //! WebSocket, and [`budget`] is the memory that all of them take from. How many calls run at once is
 //! bounded where they are run, in the registry; who computes takes turns ([`Turns`]).
 
+pub mod arrived;
 pub mod bodies;
 pub mod budget;
 pub mod connections;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use http::Extensions;
 
+use self::arrived::Arrived;
 pub use self::{
     budget::{Budget, BudgetShare},
     connections::{ConnectionSlot, Connections},
@@ -67,8 +69,8 @@ pub async fn admit(
     context: impl Future<Output = Context>,
 ) -> Result<(), RpcError> {
     if !extensions
-        .get::<connections::Under>()
-        .is_some_and(|under| under.is_excess())
+        .get::<Arrived>()
+        .is_some_and(|arrived| arrived.under_way.is_excess())
     {
         return Ok(());
     }

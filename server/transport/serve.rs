@@ -18,8 +18,8 @@ use tower::Service;
 
 use super::bounds::{
     BoundedStream, Bounds, ConnectionSlot,
+    arrived::Arrived,
     bodies::{Claimed, Sending, UnreadAnswers},
-    connections::Under,
     socket::ticks,
 };
 use crate::_core::{rounds::straight, tasks::Tasks};
@@ -147,9 +147,11 @@ impl Connection {
                 drop(inflow.claim());
                 name_host(&mut request);
                 let extensions = request.extensions_mut();
-                extensions.insert(inflow.clone());
                 extensions.insert(ConnectInfo(peer));
-                extensions.insert(Under(under_way.clone()));
+                extensions.insert(Arrived {
+                    under_way: under_way.clone(),
+                    inflow: inflow.clone(),
+                });
                 let waits = (request.version() == Version::HTTP_2).then(|| waits.clone());
                 let inflow = inflow.clone();
                 let request = request.map(|body| Body::new(Claimed { body, inflow }));

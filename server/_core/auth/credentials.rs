@@ -21,11 +21,10 @@ pub(super) fn token(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The tokens to try, in order; the first that holds says who calls.
-pub(super) fn candidates(headers: &HeaderMap) -> Vec<&str> {
-    match token(headers) {
-        Some(token) => vec![token],
-        None => session_cookies(headers).collect(),
-    }
+pub(super) fn candidates(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let bearer = token(headers);
+    let cookies = bearer.is_none().then(|| session_cookies(headers));
+    bearer.into_iter().chain(cookies.into_iter().flatten())
 }
 
 /// Whether a session cookie came along, whatever it is worth.
@@ -88,7 +87,7 @@ mod tests {
         for (name, value) in pairs {
             headers.append(*name, HeaderValue::from_bytes(value).unwrap());
         }
-        candidates(&headers).into_iter().map(String::from).collect()
+        candidates(&headers).map(String::from).collect()
     }
 
     #[test]

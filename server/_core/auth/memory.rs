@@ -84,9 +84,9 @@ impl KnownToken {
 #[derive(Default)]
 pub(super) struct SessionMemory {
     /// By token: checking a signature costs more than all else that a small query does.
-    pub(super) tokens: HashMap<Box<str>, KnownToken>,
+    pub(super) tokens: HashMap<Arc<str>, KnownToken>,
     /// Sessions that this process has ended, by their ids. So they stay ended while the database
-    /// cannot be told, and where it was asked just before.
+    /// is not known, and where it was asked just before.
     pub(super) ended: HashMap<String, EndedSession>,
 }
 
@@ -108,6 +108,12 @@ impl EndedSession {
 }
 
 impl SessionMemory {
+    /// What is known of a token; nothing yet of one that is new here.
+    pub(super) fn known(&mut self, token: &Arc<str>, session: &Arc<Session>) -> &mut KnownToken {
+        let new = || KnownToken::new(session.clone());
+        self.tokens.entry(token.clone()).or_insert_with(new)
+    }
+
     pub(super) fn make_room(&mut self, at: Instant) {
         if self.tokens.len() < CACHE_LIMIT {
             return;

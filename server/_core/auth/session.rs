@@ -46,12 +46,12 @@ impl fmt::Debug for CallerSession {
 impl CallerSession {
     pub(super) fn new(
         authenticator: Arc<Authenticator>,
-        token: &str,
+        token: Arc<str>,
         session: Arc<Session>,
     ) -> Self {
         Self {
             authenticator,
-            token: token.into(),
+            token,
             session,
             since: Instant::now(),
         }
@@ -132,7 +132,7 @@ impl CallerSession {
     /// Ends the session: all its tokens, here at once and everywhere else as soon as it is asked about.
     ///
     /// `longest` is how long a token of it may last that was issued just now. An error says that only
-    /// this process knows of the end so far; it tells the database as soon as that answers.
+    /// this process knows of the end so far; it writes it to the database as soon as that answers.
     pub async fn end(&self, longest: Duration, now: DateTime<Utc>) -> anyhow::Result<()> {
         if self.session.is_asserted {
             // Only the proxy can sign out whom it signs in.

@@ -88,10 +88,6 @@ pub struct RequestUnderWay {
     is_aside: AtomicBool,
 }
 
-/// A request that is under way, as its handlers know it.
-#[derive(Clone, Debug)]
-pub struct Under(pub Arc<RequestUnderWay>);
-
 impl Connections {
     /// Room for so many.
     pub fn new(max: usize) -> Arc<Self> {
@@ -235,13 +231,6 @@ impl RequestUnderWay {
         if use_.requests == 0 && !use_.was_evicted {
             use_.idle_since = Some(state.is_idle(&place.leave, standing));
         }
-    }
-}
-
-impl Under {
-    /// Whether it came when all places were taken.
-    pub fn is_excess(&self) -> bool {
-        self.0.is_excess()
     }
 }
 

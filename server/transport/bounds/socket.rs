@@ -17,7 +17,7 @@ use futures::{SinkExt, StreamExt};
 use http::request::Parts;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::{BudgetShare, connections::Under, stream::Inflow};
+use super::{BudgetShare, arrived::Arrived, stream::Inflow};
 use crate::_core::{errors::RpcError, tasks::Tasks, turns::Turns};
 
 /// How long a client may take to make room for one message.
@@ -58,10 +58,11 @@ where
     let upgrade = WebSocketUpgrade::from_request_parts(parts, &())
         .await
         .map_err(|rejection| RpcError::bad_request(rejection.body_text()))?;
-    let inflow = parts.extensions.get::<Arc<Inflow>>().cloned();
-    if let Some(under) = parts.extensions.get::<Under>() {
-        under.0.keep();
+    let arrived = parts.extensions.get::<Arrived>();
+    if let Some(arrived) = arrived {
+        arrived.under_way.keep();
     }
+    let inflow = arrived.map(|arrived| arrived.inflow.clone());
     let (tasks, turns) = (tasks.clone(), turns.clone());
     Ok(upgrade
         .read_buffer_size(BUFFER_BYTES)

@@ -43,6 +43,15 @@ pub(super) struct CallFailure {
 /// What came of one call.
 pub(super) type CallAnswer = Result<Payload, CallFailure>;
 
+/// About how many bytes an answer takes as an envelope.
+pub(super) fn size(answer: &CallAnswer) -> usize {
+    match answer {
+        // The envelope, and notes on dates.
+        Ok(payload) => payload.encoded.json.len() + 64,
+        Err(_) => 512,
+    }
+}
+
 /// The HTTP status that an answer alone would have.
 pub(super) fn status(answer: &CallAnswer) -> u16 {
     match answer {

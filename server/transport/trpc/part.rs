@@ -58,6 +58,14 @@ impl BatchPart {
         }
     }
 
+    /// About how many bytes it takes as an envelope.
+    fn size(&self) -> usize {
+        match self {
+            Self::Ours(answer) => envelope::size(answer),
+            Self::Theirs(envelope) => envelope.json.len(),
+        }
+    }
+
     /// `{"result":{"data":…}}` or `{"error":…}`.
     pub(super) fn write_envelope(&self, transformer: Transformer, buffer: &mut Vec<u8>) {
         match self {
@@ -123,7 +131,8 @@ fn status(mut statuses: impl Iterator<Item = u16>) -> u16 {
 
 /// The response to a batch whose answers are all there, in order.
 pub(super) fn whole(parts: &[BatchPart], transformer: Transformer, allowed: &[Method]) -> Response {
-    let mut body = Vec::with_capacity(512 * parts.len());
+    let size = parts.iter().map(|part| part.size() + 1).sum::<usize>();
+    let mut body = Vec::with_capacity(size + 1);
     for part in parts {
         body.push(if body.is_empty() { b'[' } else { b',' });
         part.write_envelope(transformer, &mut body);

@@ -11,6 +11,8 @@ use crate::{
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Room for the headers of an answer, with those that wires and CORS add, so that it need not grow.
+const HEADERS: usize = 8;
 const VARY: HeaderValue = HeaderValue::from_static("trpc-accept, accept");
 
 /// Why there is no answer per call: one envelope for the whole request, without a path.
@@ -42,7 +44,7 @@ pub(super) fn single(
     transformer: Transformer,
     allowed: &[Method],
 ) -> Response {
-    let mut body = Vec::with_capacity(512);
+    let mut body = Vec::with_capacity(envelope::size(answer));
     envelope::write_envelope(answer, transformer, &mut body);
     let mut response = json(envelope::status(answer), body, allowed);
     headers::retry_after(&mut response, envelope::retry_after_seconds(answer));
@@ -58,6 +60,7 @@ pub(super) fn json(status: u16, body: impl Into<Body>, allowed: &[Method]) -> Re
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    headers.reserve(HEADERS);
     headers.insert(header::CONTENT_TYPE, JSON);
     headers.insert(header::VARY, VARY);
     if status == StatusCode::METHOD_NOT_ALLOWED {
