@@ -100,8 +100,8 @@ pub(super) struct Walk<'a> {
     tokens: u32,
     /// Tokens of its prompt, about, once somebody has asked.
     prompt_tokens: Option<u64>,
-    /// When each of them has a slot again, why it has none, and its provider.
-    refused_slots: Vec<(Instant, SlotRefusalReason, String)>,
+    /// Those of them that were asked for a slot: when they have one again, why they have none, and their providers.
+    refused_slots: Vec<(usize, Instant, SlotRefusalReason, String)>,
     /// How long the attempt under way waited for its slot.
     queued: Duration,
     /// Whether an event has told evidence how the arm fares.
@@ -352,13 +352,13 @@ impl<'a> Walk<'a> {
     /// Whether an account that rests is waited for now, as those of all models that are left do: the one whose rest is
     /// over first.
     fn wait_out_rest(&mut self) -> bool {
-        let Some((first, opened)) = self.resting.take_first() else {
+        let Some(opened) = self.resting.take_first() else {
             return false;
         };
         self.waits_out_rest = true;
         self.closed.retain(|position| !opened.contains(position));
         self.refused_slots
-            .retain(|(until, reason, _)| *reason != SlotRefusalReason::Rest || *until > first);
+            .retain(|(position, ..)| !opened.contains(position));
         true
     }
 
@@ -391,7 +391,8 @@ impl<'a> Walk<'a> {
         let end = AttemptEnd::OverQuota(refused.reason);
         self.call.trail.add(model, end, Duration::ZERO);
         let provider = model.provider.clone();
-        self.refused_slots.push((until, refused.reason, provider));
+        let (position, reason) = (self.position, refused.reason);
+        self.refused_slots.push((position, until, reason, provider));
     }
 
     fn skip(&mut self, model: &Arc<Model>, opened: &OpeningFault) {

@@ -131,8 +131,11 @@ impl Walk<'_> {
     }
 
     pub(in crate::model_router) fn exhausted(&self) -> RouteError {
-        let soonest = self.refused_slots.iter().min_by_key(|(until, ..)| *until);
-        if let (true, Some((until, reason, provider))) = (self.failed.is_empty(), soonest) {
+        let soonest = self
+            .refused_slots
+            .iter()
+            .min_by_key(|(_, until, ..)| *until);
+        if let (true, Some((_, until, reason, provider))) = (self.failed.is_empty(), soonest) {
             // The call may have waited elsewhere since.
             let after = until.saturating_duration_since(Instant::now());
             return RouteError::OverQuota {

@@ -21,12 +21,11 @@ impl RestingModels {
         self.0.is_empty()
     }
 
-    /// Takes out those that may be asked first, and when that is.
-    pub(super) fn take_first(&mut self) -> Option<(Instant, Vec<usize>)> {
+    /// Takes out those that may be asked first.
+    pub(super) fn take_first(&mut self) -> Option<Vec<usize>> {
         let first = *self.0.values().min()?;
         let opened = self.0.extract_if(.., |_, until| *until == first);
-        let opened = opened.map(|(position, _)| position).collect();
-        Some((first, opened))
+        Some(opened.map(|(position, _)| position).collect())
     }
 }
 
@@ -46,8 +45,8 @@ mod tests {
         resting.add([0, 1].into_iter(), later);
         resting.add([1].into_iter(), soon);
         resting.add([2].into_iter(), soon);
-        assert_eq!(resting.take_first(), Some((soon, vec![2])));
-        assert_eq!(resting.take_first(), Some((later, vec![0, 1])));
+        assert_eq!(resting.take_first(), Some(vec![2]));
+        assert_eq!(resting.take_first(), Some(vec![0, 1]));
         assert_eq!(resting.take_first(), None);
         assert!(resting.is_empty());
     }
