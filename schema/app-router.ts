@@ -462,7 +462,7 @@ export interface AuditedMove {
   reason: string;
 }
 
-/** How something was. What it is of says `subject` in the line that it stands in, and nothing in itself. */
+/** How something was. The `subject` of its line says what it is of; nothing in it does. */
 export type AuditedState = Standing | FlagPosition | AuditedKey | AuditedUser | AuditedMove | string;
 
 /** What a user may do. */
@@ -5365,7 +5365,7 @@ export type AppRouter = RouterOf<{
   };
   settings: {
     /**
-     * Every setting with its value and where that came from. Of a secret only that is said whether it is
+     * Every setting with its value and where that came from. Of a secret it only says whether it is
      * set.
      *
      * Needs the role admin.

@@ -1,8 +1,7 @@
 //! Every setting of the server, read once at start from defaults, a file and the environment.
 //!
 //! One struct per area holds what that area needs, typed and with units; those of `_core` stand beside
-//! what they configure. The table in `settings`
-//! names every variable once and feeds the loader, both templates, `schema/settings.md` and a test.
+//! what they configure. The table in `settings` names every variable once and feeds the loader, both templates, `schema/settings.md` and a test.
 //! `formats` says what a value may look like, `sources` which of several values counts, `load` which
 //! settings must agree.
 

@@ -50,6 +50,7 @@ const RAISED_PATIENCE: Duration = Duration::from_secs(10);
 const MOST_OWED: usize = 256;
 /// Changes that a slow listener may be behind.
 const CHANGES: usize = 256;
+
 /// Why a change was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum FlagError {

@@ -144,7 +144,7 @@ impl ModelRouter {
         self
     }
 
-    /// Tells of attempts like this.
+    /// Records attempts by this as well.
     pub fn with_telemetry(mut self, telemetry: Telemetry) -> Self {
         self.telemetry = telemetry;
         self
@@ -254,7 +254,7 @@ impl ModelRouter {
             .any(|it| it.is_open && it.ended.is_none())
     }
 
-    /// What providers tell of their models.
+    /// What providers list of their models.
     pub fn watch(&self) -> &ModelWatch {
         &self.watch
     }

@@ -75,7 +75,7 @@ impl AuditSubject {
     }
 }
 
-/// How something was. What it is of says `subject` in the line that it stands in, and nothing in itself.
+/// How something was. The `subject` of its line says what it is of; nothing in it does.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum AuditedState {

@@ -51,7 +51,7 @@ pub(super) trait AnswerWriter: Send + 'static {
     /// The event of a bad end.
     fn fail(&mut self, refusal: &Refusal, request_id: &str) -> String;
 
-    /// What tells that the connection lives.
+    /// What shows that the connection lives.
     fn idle(&self) -> &'static str {
         ": waiting\n\n"
     }

@@ -1,9 +1,9 @@
 //! Answers that are given again to whoever asks exactly the same, off unless `ANSWER_CACHE_BYTES` is set.
 //!
-//! Only what has one right answer is kept: a request whose `temperature` is written as 0 and that wants one
-//! answer, or one that its caller may repeat (`Idempotency-Key`) to have the same; answered whole, with a finish reason of a good end. A kept answer belongs to its caller, its subject,
-//! its variant, and the route as it was: another key, another user, another rollout or another catalog does not
-//! see it. Whoever gets one asks no model, so there is no attempt, no event and no evidence. What a task keeps
+//! Only what has one right answer is kept: that to a request whose `temperature` is written as 0 and that wants one
+//! answer, or to one that its caller may repeat (`Idempotency-Key`) to have the same. It has to be whole, with a finish
+//! reason of a good end. A kept answer belongs to its caller, its subject, its variant, and the route as it was: another
+//! key, another user, another rollout or another catalog does not see it. Whoever gets one asks no model, so there is no attempt, no event and no evidence. What a task keeps
 //! from being retained (`zdr`) or masks is never kept.
 
 use std::{

@@ -16,7 +16,7 @@ use crate::providers::{
     finish,
 };
 
-/// Choices that are told apart.
+/// The most choices of an answer whose state is kept.
 const MAX_CHOICES: usize = 128;
 
 /// The chunks of one answer.

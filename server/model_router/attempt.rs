@@ -38,9 +38,9 @@ pub(super) struct Attempt {
     trail: Trail,
     /// Its span and the caller's above it, where the caller has a trace.
     trace: Option<Trace>,
-    /// What is said, where somebody is told that.
+    /// The texts of request and answer, where a collector gets them.
     texts: Option<AttemptTexts>,
-    /// What the provider told of what it took.
+    /// What it took, by the provider's word.
     told: Option<Usage>,
     /// What has come.
     written: estimate::Text,
@@ -71,7 +71,7 @@ pub(super) struct Occasion<'a> {
     pub(super) position: usize,
     /// The span of the caller's, if it has one.
     pub(super) parent: Option<TraceParent>,
-    /// Whether nothing has told yet how the arm fares. A request is one observation, however often its
+    /// Whether the evidence has no event yet of how the arm fares. A request is one observation, however often its
     /// primary is asked.
     pub(super) is_first: bool,
 }
@@ -98,7 +98,7 @@ impl Occasion<'_> {
     }
 
     /// The model is left alone, as its breaker is open or our account has no slot for it. Where evidence counts
-    /// what becomes of the request there, this is told: what opened the breaker, or that the account was at fault.
+    /// what becomes of the request there, this is recorded: what opened the breaker, or that the account was at fault.
     pub(super) fn skip(&self, why: &OpeningFault) -> Option<SkippedModel> {
         let event = self.event();
         event.counted.then(|| SkippedModel {
@@ -113,14 +113,14 @@ impl Occasion<'_> {
     }
 }
 
-/// A model that was not asked, as evidence is told when this is dropped.
+/// A model that was not asked: its event for the evidence, which is recorded when this is dropped.
 pub(super) struct SkippedModel {
     metrics: Arc<dyn Recorder>,
     event: Option<Event>,
 }
 
 impl SkippedModel {
-    /// Evidence is told something else: what became of the model when it was asked after all.
+    /// It is not recorded: the evidence gets what became of the model when it was asked after all.
     pub(super) fn withdraw(&mut self) {
         self.event = None;
     }
@@ -202,7 +202,7 @@ impl Attempt {
         }
     }
 
-    /// The provider told how much it took; also counts if the attempt fails or is cancelled later.
+    /// The provider said how much it took; also counts if the attempt fails or is cancelled later.
     pub(super) fn used(&mut self, usage: &Usage) {
         if let Some(event) = &mut self.event {
             event.prompt_tokens = usage.prompt_tokens;
@@ -212,7 +212,8 @@ impl Attempt {
         self.told = Some(*usage);
     }
 
-    /// What is said, where somebody is told that, for who reads the answer as it comes from the provider.
+    /// The texts of request and answer, where a collector gets them, for whoever reads the answer as it comes from the
+    /// provider.
     pub(super) fn texts(&self) -> Option<AttemptTexts> {
         self.texts.clone()
     }
@@ -267,7 +268,7 @@ impl Attempt {
         }
     }
 
-    /// Who waits for it has what it waits for: from now on it is not told as one that takes too long.
+    /// Who waits for it has what it waits for: from now on it is not reported as one that takes too long.
     fn is_open_no_more(&mut self) {
         if let (Some(number), Some(event)) = (self.number.take(), &mut self.event) {
             event.was_open = self.metrics.close(number);
@@ -354,7 +355,7 @@ impl Attempt {
         let (model, provider) = (&*self.model.name, &*self.model.provider);
         let (kind, status) = (fault.kind.name(), fault.status);
         let cause = fault.cause.name();
-        // What broke below HTTP is told by this server's own libraries, such as a certificate that nobody signed;
+        // What broke below HTTP is said by this server's own libraries, such as a certificate that nobody signed;
         // what a provider wrote is in no log.
         let why = (fault.kind == FaultKind::Connection).then(|| fault.detail());
         let request_id = self.event.as_ref().map(|event| &*event.request_id);
@@ -382,7 +383,7 @@ impl Attempt {
         event.latency_ms = latency_ms;
         event.outcome = outcome;
         if outcome == Outcome::Cancelled {
-            // Who leaves is told no usage, and pays for what came.
+            // Who leaves gets no usage, and pays for what came.
             event.prompt_tokens = usage.prompt_tokens;
             event.completion_tokens = usage.completion_tokens;
             event.cost = cost;

@@ -56,7 +56,7 @@ impl Breakers {
     }
 
     /// Those of another catalog. A model that is the same one at the same place keeps its breaker;
-    /// `is_same_place` tells whether its provider is where it was.
+    /// `is_same_place` says whether its provider is where it was.
     pub(super) fn renewed(
         &self,
         catalog: &Catalog,
@@ -107,7 +107,7 @@ impl Breakers {
     }
 }
 
-/// Leave to make an attempt, and whom to tell what became of it. Dropped, it tells that nothing did.
+/// Leave to make an attempt; it reports what became of that. Dropped, it reports that nothing did.
 #[derive(Default)]
 pub(super) struct Pass(Option<(Arc<ModelBreaker>, Permit)>);
 

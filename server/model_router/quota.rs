@@ -1,6 +1,6 @@
 //! The requests and tokens that our accounts at providers may take, and the calls that wait for them.
 //!
-//! An account has a quota where the catalog, or the provider itself, tells one. What a provider says with an
+//! An account has a quota where the catalog, or the provider itself, names one. What a provider says with an
 //! answer is about the model that was asked, so that each model of an account has a quota of its own beside that
 //! of the whole. Each attempt takes a slot of both before it is sent. [`schedule`] decides whose turn it is,
 //! [`pool`] has the clocks and the queues, and what a call holds of them. Where processes share a database, a slot of the
@@ -117,13 +117,13 @@ pub struct AllowedLeft {
 }
 
 impl Quotas {
-    /// The accounts of a catalog, with the quotas that it tells.
+    /// The accounts of a catalog, with the quotas that it names.
     pub(super) fn new(catalog: &Catalog) -> Self {
         Self::default().renewed(catalog)
     }
 
     /// The accounts of another catalog. One at a provider of the same name goes on with what it has used;
-    /// what a provider told holds until it tells something else.
+    /// what a provider said holds until it says something else.
     pub(super) fn renewed(&self, catalog: &Catalog) -> Self {
         let account = |provider: &Provider, label: String, quota: Option<AccountLimits>| {
             let before = self.accounts.get(&label);
@@ -189,7 +189,7 @@ impl Quotas {
     }
 
     /// Goes on with what an earlier process used, and keeps what this one uses. Where nothing is known of a
-    /// day whose limit the catalog tells, half of it counts as used.
+    /// day whose limit the catalog names, half of it counts as used.
     pub(super) async fn restore(&self, store: Arc<dyn QuotaStore>) -> anyhow::Result<()> {
         let keeper = Keeper::new(store);
         *self.keeper.lock() = Some(keeper.clone());
@@ -205,7 +205,7 @@ impl Quotas {
         }
     }
 
-    /// A provider tells what our account may do.
+    /// A provider says what our account may do.
     pub(super) fn learn(&self, label: &str, quota: Quota) {
         if let Some(account) = self.accounts.get(label) {
             account.whole.learn(quota);

@@ -104,9 +104,9 @@ pub(super) struct Walk<'a> {
     refused_slots: Vec<(usize, Instant, SlotRefusalReason, String)>,
     /// How long the attempt under way waited for its slot.
     queued: Duration,
-    /// Whether an event has told evidence how the arm fares.
+    /// Whether the evidence has, or will have, an event of how the arm fares.
     is_told: bool,
-    /// What it is told where the account of the arm's model has no slot: at the end, as the call may wait for it.
+    /// The event that it gets where the account of the arm's model has no slot: at the end, as the call may wait for it.
     no_slot: Option<SkippedModel>,
     /// An attempt that was refused in a way that another model has to judge.
     refused: Option<Attempt>,
@@ -320,7 +320,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Evidence is told how the arm fares: nothing else is told of it.
+    /// The evidence has, or will have, an event of how the arm fares, and gets no other one of this call.
     fn tell(&mut self) {
         self.is_told = true;
         self.no_slot.iter_mut().for_each(SkippedModel::withdraw);

@@ -59,7 +59,7 @@ pub struct Watched {
     pub checked_at: DateTime<Utc>,
     /// Whether the provider has the model.
     pub listing: Listing,
-    /// The day on which it ends, where that is told.
+    /// The day on which it ends, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retires_on: Option<NaiveDate>,
     /// US dollars per million tokens, where they are others than the catalog's.

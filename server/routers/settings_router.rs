@@ -14,7 +14,7 @@ use crate::{
 /// Registers the namespace.
 pub fn register(registry: &mut Registry, settings: impl Into<Option<Arc<[SettingInForce]>>>) {
     procedures!(registry.outline("settings", settings.into());
-        /// Every setting with its value and where that came from. Of a secret only that is said whether it is
+        /// Every setting with its value and where that came from. Of a secret it only says whether it is
         /// set.
         query Admin list = list;
     );

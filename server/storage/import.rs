@@ -3,7 +3,7 @@
 //! What was taken over is noted by its number there (`imported`), in the transaction that writes it: so what is there twice is
 //! taken once, an import that was broken off goes on, and a later one brings what is new. Users and conversations keep their
 //! numbers where these are free; messages get new ones in their order. What changed there since it was taken over is brought up
-//! to date, as long as nobody changed it here: which a hash of what was taken shows. Nothing else that is here is changed.
+//! to date, as long as nobody changed it here, which a hash of what was taken shows. Nothing else that is here is changed.
 
 mod rows;
 

@@ -11,7 +11,7 @@ use crate::providers::{
     fields::{each, fields, text},
 };
 
-/// Calls of one choice that are told apart.
+/// The most calls of one choice whose state is kept.
 const MAX_CALLS: usize = 1_000;
 
 /// The calls of one choice so far.

@@ -55,12 +55,12 @@ pub(super) struct QuotaPool {
 
 #[derive(Default)]
 pub(super) struct State {
-    /// Of an account, `None` until a quota is told.
+    /// Of an account, `None` until a quota is known.
     schedule: Option<Schedule>,
     only_free: bool,
     /// Who is told when it has its slot. As bounded as the schedule's queue.
     waiting: HashMap<u64, oneshot::Sender<()>>,
-    /// What an earlier process used, until a quota is told.
+    /// What an earlier process used, until a quota is known.
     restored: Option<Used>,
     keeper: Option<Keeper>,
     /// The number of the last slot.

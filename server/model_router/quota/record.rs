@@ -36,7 +36,7 @@ pub struct AccountReport {
     pub wants: Vec<u32>,
     /// What became of slots, and what was used without being asked for.
     pub changes: Vec<UsageChange>,
-    /// Requests of a day, as the provider tells, at least.
+    /// Requests of a day, as the provider says, at least.
     pub at_least: u32,
     /// That day, counted from 1970: while the database was away it may have ended.
     pub at_least_of: i64,

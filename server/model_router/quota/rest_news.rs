@@ -1,4 +1,4 @@
-//! What the log is told of rests: when something begins to rest, once a minute while its provider goes on refusing, and
+//! What the log says of rests: when something begins to rest, once a minute while its provider goes on refusing, and
 //! when that is over. A provider that says "in a second" each second would else fill it.
 
 use std::{
@@ -37,7 +37,7 @@ impl Resting {
     }
 }
 
-/// What is to be told of a rest that begins.
+/// What is to be logged of a rest that begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RestLine {
     /// It is the first.
@@ -65,7 +65,7 @@ pub(super) struct RestNews {
 }
 
 impl RestNews {
-    /// A rest begins; what is to be told of it.
+    /// A rest begins. Returns what is to be logged of it.
     pub(super) fn begins(
         &self,
         account: &str,

@@ -24,7 +24,7 @@ pub struct Used {
     /// Until when the account rests, in milliseconds since 1970; 0 where it does not.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rests_until_ms: i64,
-    /// When that was told first.
+    /// When that was reported first.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rests_since_ms: i64,
     /// Counts the reports of all processes.

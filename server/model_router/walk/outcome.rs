@@ -40,7 +40,7 @@ impl Walk<'_> {
         {
             self.refused = Some(attempt.refuse(fault));
         } else {
-            // Nobody answered the request either: it stays uncounted, and is told first.
+            // Nobody answered the request either: it stays uncounted, and is recorded first.
             drop(self.refused.take());
             attempt.fail(fault);
         }

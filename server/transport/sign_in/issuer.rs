@@ -116,7 +116,7 @@ impl Issuer {
             let words = oidc::words(claims, &self.config.role_claim)?;
             Some(words.into_iter().map(str::to_owned).collect::<Vec<_>>())
         };
-        // Beside the token, only that is asked for which is needed and known.
+        // Beside the token, only what is needed and can be known is asked for.
         let mut scopes = self.config.scopes.split(' ');
         let has_name = claims.contains_key("name") || !scopes.any(|it| it == PROFILE);
         let has_words = self.config.words.is_empty() || words(&claims).is_some();

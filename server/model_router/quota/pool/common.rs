@@ -167,7 +167,7 @@ impl OwnReports {
         self.unsaid.add(change);
     }
 
-    /// The provider tells that so many requests of this day were made.
+    /// The provider says that so many requests of this day were made.
     pub(super) fn at_least(&mut self, used: u32, day: i64) {
         let unsaid = &mut self.unsaid;
         if unsaid.at_least_of != day {
@@ -354,7 +354,7 @@ impl QuotaPool {
         state.pump(now);
     }
 
-    /// Nobody else uses the account, and the database is told of it later.
+    /// Nobody else uses the account, and the database hears of it later.
     fn use_unasked(&self, taken: TakenSlot) -> TakenSlot {
         let now = now();
         let tokens = taken.tokens();

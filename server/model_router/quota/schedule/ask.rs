@@ -1,4 +1,4 @@
-//! What a call asks of an account, and what it is told.
+//! What a call asks of an account, and the answer that it gets.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 pub use crate::_core::priority::Priority;
 
-/// What an account may do; at least one is told.
+/// What an account may do; at least one is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountLimits {
     /// Requests in any 60 seconds.
@@ -85,7 +85,7 @@ impl Claim {
     }
 }
 
-/// What a call is told.
+/// The answer that a call gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::model_router::quota) enum SlotAnswer {
     /// It has a slot.

@@ -86,7 +86,7 @@ impl Schedule {
         self.give_allowance_back(claim.tokens);
     }
 
-    /// Something was used while the database could not be told.
+    /// Something was used while the database could not be reached.
     pub(in crate::model_router::quota) fn note(&mut self, at: Instant, tokens: u32) {
         self.sent.push_back(at);
         self.used = self.used.saturating_add(1);
