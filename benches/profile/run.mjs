@@ -9,12 +9,15 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 
-const [program, folder, requests = '4000'] = process.argv.slice(2);
+const [name, folder, requests = '4000'] = process.argv.slice(2);
+const program = resolve(name);
 const N = Number(requests);
 const AT_ONCE = 16;
 const work = await mkdtemp(join(tmpdir(), 'modelramp-profile-'));
 const agent = new http.Agent({ keepAlive: true, maxSockets: AT_ONCE, noDelay: true });
-const environment = { ...process.env, LLVM_PROFILE_FILE: resolve(folder, '%p.profraw') };
+// Without the settings of whoever builds: nothing of the shell's but the paths, and no `.env` (`cwd` below).
+const { PATH, HOME } = process.env;
+const environment = { PATH, HOME, LLVM_PROFILE_FILE: resolve(folder, '%p.profraw') };
 
 /** A model's server: a whole answer, a call of a tool, or a stream of twenty words. */
 const usage = { prompt_tokens: 25, completion_tokens: 20, total_tokens: 45 };
@@ -62,11 +65,11 @@ Object.assign(environment, {
 });
 
 /** What a command of the program prints. */
-const command = async (...words) => (await promisify(execFile)(program, words, { env: environment, maxBuffer: 1 << 24 })).stdout.trim();
+const command = async (...words) => (await promisify(execFile)(program, words, { cwd: work, env: environment, maxBuffer: 1 << 24 })).stdout.trim();
 
 /** Starts the server: where it listens, and how it is stopped. */
 async function serve() {
-  const server = spawn(program, ['serve'], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
+  const server = spawn(program, ['serve'], { cwd: work, env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = new Promise((done) => { server.on('exit', done); });
   let log = '';
   server.stderr.setEncoding('utf8').on('data', (text) => { log = (log + text).slice(-4000); });
