@@ -82,8 +82,8 @@ pub async fn admit(
 
 /// The request is refused, and its caller kept waiting for that: others may have its place meanwhile.
 pub fn step_aside(extensions: &Extensions) {
-    if let Some(under) = extensions.get::<connections::Under>() {
-        under.0.step_aside();
+    if let Some(arrived) = extensions.get::<Arrived>() {
+        arrived.under_way.step_aside();
     }
 }
 
