@@ -330,6 +330,9 @@ impl Evidence {
 
     /// Nobody gets the candidate while it has an outage. What takes it back is judged anew from then on.
     /// What it has proven in this stage stays, and so does what users are like.
+    ///
+    /// It follows a breach. So a candidate that is good all the time comes here as seldom as it breaches anything at all, and
+    /// beginning anew takes it back no more often (docs/statistics.md, "Beginning anew").
     pub fn begin_outage(&mut self, now_ms: i64) {
         self.set_share(Percent::ZERO);
         let restarts = Restarts::over(self.plan.planned_hours);

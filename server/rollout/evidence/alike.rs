@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Edition;
+
 /// Before anything was measured: a correlation, and the pairs that it weighs.
 const PRIOR: (f64, f64) = (0.05, 200.0);
 /// By how much the correlation is taken for larger than it was measured.
@@ -19,9 +21,22 @@ pub(super) struct Alike {
     /// What that would be if all requests of a user ended alike.
     variance: f64,
     pairs: f64,
+    /// Since the tenth edition: the correlation by which requests are weighed until the next full hour. No bin is open when
+    /// it changes, so what a bin weighs says nothing of how its requests end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    in_force: Option<f64>,
 }
 
 impl Alike {
+    /// Nothing measured yet.
+    pub(super) fn new(edition: Edition) -> Self {
+        let nothing = Self::default();
+        Self {
+            in_force: (edition >= Edition::Tenth).then(|| nothing.correlation()),
+            ..nothing
+        }
+    }
+
     /// Two requests of a stratum of which this part is bad.
     pub(super) fn pair(&mut self, one: bool, other: bool, rate: f64) {
         let [one, other] = [one, other].map(|it| f64::from(u8::from(it)) - rate);
@@ -30,22 +45,28 @@ impl Alike {
         self.pairs += 1.0;
     }
 
-    /// What the next request of a user weighs of whom so many were compared: 1 for the first.
-    pub(super) fn weight(&self, compared: u32) -> f64 {
+    /// What the next request of a user weighs after so many others: 1 for the first.
+    pub(super) fn weight(&self, others: u32) -> f64 {
+        let correlation = self.in_force.unwrap_or_else(|| self.correlation());
+        (1.0 + f64::from(others) * correlation).powi(-2)
+    }
+
+    /// What was measured so far, and some caution; 0 to 1.
+    fn correlation(&self) -> f64 {
         let (mut correlation, pairs) = PRIOR;
         if self.variance > 0.0 {
             let prior = pairs * self.variance / self.pairs;
             correlation = (self.products + correlation * prior) / (self.variance + prior);
         }
-        let correlation = (CAUTION * correlation).clamp(0.0, 1.0);
-        (1.0 + f64::from(compared) * correlation).powi(-2)
+        (CAUTION * correlation).clamp(0.0, 1.0)
     }
 
-    /// Forgets, as the rates of control are forgotten.
+    /// At a full hour: forgets, as the rates of control are forgotten.
     pub(super) fn reach(&mut self, kept: f64) {
         self.products *= kept;
         self.variance *= kept;
         self.pairs *= kept;
+        self.in_force = self.in_force.map(|_| self.correlation());
     }
 }
 

@@ -77,20 +77,24 @@ impl Asker<'_> {
         number.into()
     }
 
-    /// Whether an earlier answer to a user with a past had a flaw, and takes note of this one now and then, as
-    /// [`UserSlot::earlier`](super::users::UserSlot::earlier) does; this one is counted.
-    pub(super) fn earlier(&mut self, is_flawed: bool) -> Option<bool> {
-        let slot = self.0.as_deref_mut()?;
+    /// Whether an earlier answer to a user with a past had a flaw; this one is counted.
+    pub(super) fn earlier(&self) -> Option<bool> {
+        let slot = self.0.as_deref()?;
         let number = *slot >> NUMBER_SHIFT & MOST_ANSWERS;
-        let earlier = *slot & EARLIER != 0;
-        if number.is_power_of_two() {
+        (number > 1).then_some(*slot & EARLIER != 0)
+    }
+
+    /// Takes note of this one now and then, as [`UserSlot::note`](super::users::UserSlot::note) does.
+    pub(super) fn note(&mut self, is_flawed: bool) {
+        if let Some(slot) = self.0.as_deref_mut()
+            && (*slot >> NUMBER_SHIFT & MOST_ANSWERS).is_power_of_two()
+        {
             *slot = if is_flawed {
                 *slot | EARLIER
             } else {
                 *slot & !EARLIER
             };
         }
-        (number > 1).then_some(earlier)
     }
 
     /// The number of the last look at a user without a past; 0 before the first.

@@ -71,14 +71,19 @@ impl Evidence {
         let mut user = self.users.of(observation.subject);
         let mut stratum = user.stratum();
         let (mut weight, mut has_moved) = (1.0, false);
+        let is_counted = user.counts(Harm::Error, is_error, self.plan.cap_per_user_day);
         match self.edition {
             Edition::First => {}
             _ if user.class() > 0 => {
+                let learns = self.edition.learns_from(is_counted);
                 let before = user.count_request();
-                let earlier = user.earlier(FAILED, is_error);
+                let earlier = user.earlier(FAILED);
+                if learns {
+                    user.note(FAILED, is_error);
+                }
                 if let Some(errors) = self.streams.get_mut(Harm::Error) {
                     weight = errors.weight(before);
-                    if let (Some(earlier), Variant::Control) = (earlier, arm) {
+                    if let (Some(earlier), Variant::Control, true) = (earlier, arm, learns) {
                         errors.pair(stratum, earlier, is_error);
                     }
                 }
@@ -94,7 +99,6 @@ impl Evidence {
                 }
             }
         }
-        let is_counted = user.counts(Harm::Error, is_error, self.plan.cap_per_user_day);
         has_moved | (is_counted && self.observe(Harm::Error, stratum, arm, is_error, weight))
     }
 
@@ -110,12 +114,17 @@ impl Evidence {
         let mut asker = answers.of(observation.subject);
         let stratum = asker.stratum();
         let (mut weight, mut looked) = (1.0, None);
+        let is_counted = asker.counts(is_flawed, self.plan.cap_per_user_day);
         if stratum > 0 {
+            let learns = self.edition.learns_from(is_counted);
             let before = asker.count();
-            let earlier = asker.earlier(is_flawed);
+            let earlier = asker.earlier();
+            if learns {
+                asker.note(is_flawed);
+            }
             if let Some(flaws) = self.streams.get_mut(Harm::Flawed) {
                 weight = flaws.weight(before);
-                if let (Some(earlier), Variant::Control) = (earlier, arm) {
+                if let (Some(earlier), Variant::Control, true) = (earlier, arm, learns) {
                     flaws.pair(stratum, earlier, is_flawed);
                 }
             }
@@ -123,7 +132,6 @@ impl Evidence {
             looked = self.looks.look(asker.last_look(), arm, self.share);
             looked.inspect(|(_, look)| asker.look(*look));
         }
-        let is_counted = asker.counts(is_flawed, self.plan.cap_per_user_day);
         if let Some((share, _)) = looked {
             self.streams.attribute(Harm::Flawed, arm, share);
         }
@@ -158,11 +166,20 @@ impl Evidence {
             }
         }
         let is_streamed = time.is_streamed();
+        let cap = self.plan.cap_per_user_day;
+        let mut user = self.users.of(observation.subject);
+        // What is slow by the others is so by this one, so who is compared by it is by all.
+        let is_noted = self
+            .edition
+            .learns_from(user.is_at_risk(Harm::AboveP50, cap));
         // Together with what was slow, so that both are of one request.
         let tells = (thresholds.iter()).any(|threshold| time.is_slower(*threshold).is_some());
         let was_streamed = if self.edition >= Edition::Sixth && class > 0 && tells {
-            let mut user = self.users.of(observation.subject);
-            user.earlier(STREAMED, is_streamed).unwrap_or(is_streamed)
+            let was_streamed = user.earlier(STREAMED).unwrap_or(is_streamed);
+            if is_noted {
+                user.note(STREAMED, is_streamed);
+            }
+            was_streamed
         } else {
             is_streamed
         };
@@ -175,21 +192,26 @@ impl Evidence {
             }
             let mut user = self.users.of(observation.subject);
             let (mut stratum, mut weight) = (user.stratum(), 1.0);
+            let is_counted = user.counts(harm, is_slow, cap);
             if self.edition >= Edition::Second
                 && let Some(stream) = self.streams.get_mut(harm)
             {
                 stratum = classes::stratum(class, is_streamed);
                 if class > 0 {
                     weight = stream.weight(before);
-                    if let (Some(earlier), Variant::Control) = (user.earlier(fact, is_slow), arm)
+                    let earlier = user.earlier(fact);
+                    if is_noted {
+                        user.note(fact, is_slow);
+                    }
+                    if let (Some(earlier), Variant::Control) = (earlier, arm)
                         && was_streamed == is_streamed
+                        && self.edition.learns_from(is_counted)
                     {
                         stream.pair(stratum, earlier, is_slow);
                     }
                 }
             }
-            has_moved |= user.counts(harm, is_slow, self.plan.cap_per_user_day)
-                && self.observe(harm, stratum, arm, is_slow, weight);
+            has_moved |= is_counted && self.observe(harm, stratum, arm, is_slow, weight);
         }
         has_moved
     }

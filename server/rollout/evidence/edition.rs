@@ -29,11 +29,19 @@ pub enum Edition {
     /// An outage of the candidate is a change of what it usually loses, is found for an hour after it is over, and the
     /// fifth within the plan's period is final, two later for each that control had.
     Ninth,
+    /// How alike the requests of one user are is learnt from those that are compared alone, and what they weigh for it
+    /// changes at full hours alone.
+    Tenth,
 }
 
 impl Edition {
     /// What new rollouts are judged by.
-    pub const NEWEST: Self = Self::Ninth;
+    pub const NEWEST: Self = Self::Tenth;
+
+    /// Whether how alike a user's requests are is learnt from one that is, or is not, compared.
+    pub(super) fn learns_from(self, is_compared: bool) -> bool {
+        is_compared || self < Self::Tenth
+    }
 
     /// Whether the requests of this stratum are compared with each other; those of users without a past,
     /// who are in the first one, are not comparable.

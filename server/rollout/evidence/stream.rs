@@ -58,7 +58,7 @@ impl Streams {
                     _ => vec![[0.0; 2]; strata],
                 },
                 frozen: None,
-                alike: Alike::default(),
+                alike: Alike::new(edition),
                 likelihood: (edition >= Edition::Third && Harm::SHOWN.contains(&harm))
                     .then(Likelihood::default),
             }
@@ -179,9 +179,9 @@ impl Bin {
 }
 
 impl Stream {
-    /// How much the next request of a user weighs of whom so many were compared.
-    pub(super) fn weight(&self, compared: u32) -> f64 {
-        self.alike.weight(compared)
+    /// How much the next request of a user weighs after so many others.
+    pub(super) fn weight(&self, others: u32) -> f64 {
+        self.alike.weight(others)
     }
 
     /// Learns from two requests of a user of control, of which one came some time before the other.

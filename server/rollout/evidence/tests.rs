@@ -1,5 +1,6 @@
 //! Facts about the whole fold; the parts have their own tests.
 
+mod alike;
 mod properties;
 mod quality;
 mod state;

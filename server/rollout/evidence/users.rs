@@ -263,17 +263,20 @@ impl UserSlot<'_> {
             .map_or(MOST_REQUESTS, |slot| slot >> NUMBER_SHIFT)
     }
 
-    /// What an earlier request of a user with a past was, and takes note of this one now and then: of the
-    /// first, the second, the fourth and so on, so that the two are far from each other.
-    pub(super) fn earlier(&mut self, fact: u32, is_so: bool) -> Option<bool> {
-        let number = self.requests();
-        let slot = self.0.as_deref_mut()?;
+    /// What an earlier request of a user with a past was; this one is counted.
+    pub(super) fn earlier(&self, fact: u32) -> Option<bool> {
+        let slot = self.0.as_deref()?;
+        (self.requests() > 1).then_some(*slot & 1 << (EARLIER_SHIFT + fact) != 0)
+    }
+
+    /// Takes note of this one now and then: of the first, the second, the fourth and so on, so that it is far from the
+    /// one that it will be compared with.
+    pub(super) fn note(&mut self, fact: u32, is_so: bool) {
+        let is_noted = self.requests().is_power_of_two();
         let bit = 1 << (EARLIER_SHIFT + fact);
-        let earlier = *slot & bit != 0;
-        if number.is_power_of_two() {
+        if let (Some(slot), true) = (self.0.as_deref_mut(), is_noted) {
             *slot = if is_so { *slot | bit } else { *slot & !bit };
         }
-        (number > 1).then_some(earlier)
     }
 
     /// Whether this is the first time that the user is seen.
@@ -290,6 +293,13 @@ impl UserSlot<'_> {
     pub(super) fn counts(&mut self, harm: Harm, is_error: bool, cap: u32) -> bool {
         let shift = COUNTS_SHIFT + 2 * harm as u32;
         self.counted(shift, is_error, cap)
+    }
+
+    /// The same, and changes nothing.
+    pub(super) fn is_at_risk(&self, harm: Harm, cap: u32) -> bool {
+        let shift = COUNTS_SHIFT + 2 * harm as u32;
+        let slot = self.0.as_deref();
+        slot.is_some_and(|slot| slot >> shift & 0b11 < cap.clamp(1, MOST_COUNTED))
     }
 
     /// The same for the hour, of all harms together.
