@@ -27,7 +27,9 @@ use crate::{
 };
 
 /// Where `--write` puts the figures.
-const FIGURES: &str = "docs/certification.md";
+const FIGURES: &str = "certificate.md";
+/// How what it writes begins. A file that begins otherwise was written by somebody else.
+const TITLE: &str = "# Certificate\n";
 /// Between two looks of the progress line on a terminal.
 const STEPS: usize = 1_000;
 /// Between two lines of progress elsewhere.
@@ -78,7 +80,8 @@ enum Command {
         /// Only cells whose name has this text in it, such as `uneven users`.
         #[arg(long, value_name = "TEXT")]
         cell: Option<String>,
-        /// Writes the figures into a file, too, and draws them in one beside it (`.svg`).
+        /// Writes the figures into a file, too, and draws them in one beside it (`.svg`). Only a file that this has written
+        /// is written again.
         #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = FIGURES)]
         write: Option<PathBuf>,
     },
@@ -183,6 +186,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 only,
                 cell,
             };
+            if let Some(file) = &write {
+                check_own(file)?;
+            }
             let work = tokio::task::spawn_blocking(move || {
                 let mut rows = Rows::default();
                 with_progress(|tell| {
@@ -286,14 +292,30 @@ fn bar(done: usize, total: usize) -> String {
     format!("[{}{}]", "#".repeat(filled), ".".repeat(WIDTH - filled))
 }
 
+/// Whether a file may be written: there is none, or an earlier certificate.
+fn check_own(file: &Path) -> anyhow::Result<()> {
+    match std::fs::read_to_string(file) {
+        Ok(text) if !text.starts_with(TITLE) => bail!(
+            "`{}` was not written by `--write`, which would replace it: it does not begin with `{}`; name another file",
+            file.display(),
+            TITLE.trim_end(),
+        ),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot read `{}`", file.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "a command ends now")]
 fn keep(file: &Path, report: &certify::Certificate, full: bool) -> anyhow::Result<()> {
+    check_own(file)?;
     let at = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
     let picture = file.with_extension("svg");
     let option = if full { " --full" } else { "" };
     let text = format!(
-        "# Certification\n\n`modelramp simulate certify --seed {}{option}`, {at}\n\n![Each cell between its \
-         99.9 % limits; the bar is its goal]({picture})\n\n```text\n{report}\n```\n",
+        "{TITLE}\n`modelramp simulate certify --seed {}{option}`, {at}\n\n![Each cell that can miss its goal, between \
+         its 99.9 % limits; the bar is the goal]({picture})\n\n```text\n{report}\n```\n",
         report.seed,
         picture = picture.file_name().unwrap_or_default().display(),
     );
@@ -307,6 +329,29 @@ fn keep(file: &Path, report: &certify::Certificate, full: bool) -> anyhow::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_that_somebody_wrote_is_not_replaced_by_a_certificate() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("certification.md");
+        let report = certify::Certificate {
+            seed: 1,
+            cells: Vec::new(),
+        };
+        for _ in 0..2 {
+            keep(&file, &report, false).expect("none, or its own");
+        }
+        std::fs::write(&file, "# Certification\n\nBy hand.\n").expect("a page");
+        let refused = keep(&file, &report, false)
+            .expect_err("another's")
+            .to_string();
+        assert!(
+            refused.contains("was not written by `--write`"),
+            "{refused}"
+        );
+        let text = std::fs::read_to_string(&file).expect("a page");
+        assert_eq!(text, "# Certification\n\nBy hand.\n");
+    }
 
     #[test]
     fn a_bar_fills_up() {

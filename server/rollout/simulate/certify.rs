@@ -8,7 +8,7 @@ use std::{collections::HashSet, fmt};
 
 use anyhow::bail;
 
-pub use super::goals::MeasuredGoal;
+pub use super::goals::{MeasuredGoal, Unit};
 
 use super::{
     cores::{Progress, on_all_cores},
@@ -70,19 +70,30 @@ impl Rows {
 }
 
 impl Certificate {
-    /// Whether every cell passed.
+    /// Whether no cell missed its goal.
     pub fn passed(&self) -> bool {
-        self.cells.iter().all(MeasuredGoal::passed)
+        !self.cells.iter().any(MeasuredGoal::is_missed)
     }
 
-    /// The last line of its text.
+    /// The last line of its text. Cells that are told and not judged are counted apart.
     pub fn verdict(&self) -> String {
-        let (seed, cells) = (self.seed, self.cells.len());
-        match self.cells.iter().filter(|cell| !cell.passed()).count() {
-            0 => format!("certified: {cells} of {cells} cells within their goals (seed {seed})"),
-            missed => {
-                format!("NOT certified: {missed} of {cells} cells missed their goals (seed {seed})")
+        let count = |is: fn(&MeasuredGoal) -> bool| self.cells.iter().filter(|it| is(it)).count();
+        let (told, missed) = (count(|it| it.is_told), count(MeasuredGoal::is_missed));
+        let (seed, judged) = (self.seed, self.cells.len() - told);
+        let told = match told {
+            0 => String::new(),
+            told => format!("; told: {told} without a goal"),
+        };
+        match missed {
+            _ if judged == 0 => {
+                format!("nothing to certify: no cell of these has a goal (seed {seed})")
             }
+            0 => format!(
+                "certified: {judged} of {judged} cells within their goals{told} (seed {seed})"
+            ),
+            missed => format!(
+                "NOT certified: {missed} of {judged} cells missed their goals{told} (seed {seed})"
+            ),
         }
     }
 }
@@ -112,15 +123,14 @@ fn row(cell: &MeasuredGoal) -> String {
         Some([watch, hold]) => format!("{watch:>6.4} {hold:>6.4}"),
         None => String::new(),
     };
+    let (goal, verdict) = match cell.goal_at_most.to_string() {
+        _ if cell.is_told => (String::new(), "told"),
+        goal if cell.is_missed() => (goal, "MISSED"),
+        goal => (goal, "ok"),
+    };
     let line = format!(
-        "{:<5}{:<52}{:>6}  {:>8.4}  {low:>8.4} – {high:>7.4}  {:>6}  {:<7} {alarms}{}",
-        cell.goal,
-        cell.name,
-        cell.runs,
-        cell.measured,
-        cell.goal_at_most,
-        if cell.passed() { "ok" } else { "MISSED" },
-        cell.note,
+        "{:<5}{:<52}{:>6}  {:>8.4}  {low:>8.4} – {high:>7.4}  {goal:>6}  {verdict:<7} {alarms}{}",
+        cell.goal, cell.name, cell.runs, cell.measured, cell.note,
     );
     line.trim_end().to_owned()
 }
@@ -204,6 +214,8 @@ mod tests {
             goal_at_most: 0.012,
             alarms: None,
             is_held_out,
+            is_told: false,
+            unit: Unit::Part,
             note: String::new(),
         }
     }
@@ -235,6 +247,45 @@ mod tests {
             let tables = report.to_string().matches(HELD_OUT).count();
             assert!(headings >= 1 && tables <= 1, "{report}");
         }
+    }
+
+    #[test]
+    fn what_cannot_miss_its_goal_is_told_and_not_counted_as_passed() {
+        let hours = |measured: f64, at_most: f64, is_told| MeasuredGoal {
+            measured,
+            limits: (measured - 1.0, measured),
+            goal_at_most: at_most,
+            is_told,
+            unit: Unit::Hours,
+            ..cell("G12", false)
+        };
+        let verdict = |cells| Report { seed: 1, cells }.verdict();
+        let (met, missed, told) = (
+            hours(20.0, 24.0, false),
+            hours(30.0, 24.0, false),
+            hours(168.0, 168.0, true),
+        );
+        assert_eq!(
+            verdict(vec![met.clone(), told.clone()]),
+            "certified: 1 of 1 cells within their goals; told: 1 without a goal (seed 1)"
+        );
+        assert_eq!(
+            verdict(vec![met.clone(), missed.clone(), told.clone()]),
+            "NOT certified: 1 of 2 cells missed their goals; told: 1 without a goal (seed 1)"
+        );
+        assert_eq!(
+            verdict(vec![told.clone()]),
+            "nothing to certify: no cell of these has a goal (seed 1)"
+        );
+        let words = |cell| {
+            row(cell)
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(words(&met)[9..], ["24", "ok"], "{}", row(&met));
+        assert_eq!(words(&missed)[9..], ["24", "MISSED"], "{}", row(&missed));
+        assert_eq!(words(&told)[9..], ["told"], "{}", row(&told));
     }
 
     #[test]

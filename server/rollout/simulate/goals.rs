@@ -15,6 +15,7 @@ mod placebo;
 mod quality;
 mod small;
 mod streams;
+mod unseen;
 mod world;
 
 use self::not_counted::NotCountedCell;
@@ -65,6 +66,38 @@ enum Measure {
     DelayAgainstPlain,
 }
 
+/// What a measured number is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A part of all runs, 0 to 1.
+    Part,
+    /// Times as long as something else takes.
+    Multiple,
+    /// Requests of the candidate.
+    Requests,
+    /// Hours.
+    Hours,
+}
+
+impl Measure {
+    fn unit(self) -> Unit {
+        match self {
+            Self::FalseRollback
+            | Self::FalsePromotion
+            | Self::NotPromoted
+            | Self::FalseNotCounted
+            | Self::Missed
+            | Self::LateHold
+            | Self::Placebo => Unit::Part,
+            Self::ErrorsServed | Self::RequestsServed => Unit::Requests,
+            Self::Hours => Unit::Hours,
+            Self::Delay { .. } | Self::DelayAgainstGrowthBook | Self::DelayAgainstPlain => {
+                Unit::Multiple
+            }
+        }
+    }
+}
+
 /// A campaign.
 #[derive(Clone)]
 pub(super) struct Planned {
@@ -81,6 +114,16 @@ impl Planned {
     /// Its scenario was named before anything was tuned.
     pub(super) fn is_held_out(&self) -> bool {
         self.goal.ends_with('h') || self.name.ends_with("kept aside")
+    }
+
+    /// Its goal is the most that can be measured, so it cannot be missed: what comes out is told, and not judged.
+    fn is_told(&self) -> bool {
+        let most = match self.measure.unit() {
+            Unit::Part => 1.0,
+            Unit::Hours => self.watch.hours,
+            Unit::Multiple | Unit::Requests => f64::INFINITY,
+        };
+        self.at_most >= most
     }
 
     /// Whether it is of this goal, or held out of it: `G11h` is of `G11`.
@@ -160,35 +203,21 @@ impl Planned {
             all.map(|[x, y]| (x - measured * y).powi(2)).sum()
         };
         let measured = x / y;
-        let (limits, note) = match self.measure {
-            Measure::FalseRollback
-            | Measure::FalsePromotion
-            | Measure::NotPromoted
-            | Measure::FalseNotCounted
-            | Measure::LateHold
-            | Measure::Placebo
-            | Measure::Missed => {
-                let hits = (x * runs).round() as u32;
-                let limits = proportion::limits(hits, samples.len() as u32, ALPHA);
-                let note = match self.measure {
-                    Measure::LateHold => hold::note(samples),
-                    Measure::Placebo => placebo::note(samples),
-                    _ => String::new(),
-                };
-                (limits, note)
-            }
-            _ => {
-                // The error of a ratio of two means, by the delta method.
-                let error = (squares(measured) / (runs - 1.0).max(1.0) / runs).sqrt() / y;
-                let margin = STANDARD_ERRORS * error;
-                let note = match self.measure {
-                    Measure::ErrorsServed | Measure::RequestsServed | Measure::Hours => {
-                        String::new()
-                    }
-                    _ => format!("  {x:.2} h / {y:.2} h"),
-                };
-                ((measured - margin, measured + margin), note)
-            }
+        let unit = self.measure.unit();
+        let limits = if unit == Unit::Part {
+            let hits = (x * runs).round() as u32;
+            proportion::limits(hits, samples.len() as u32, ALPHA)
+        } else {
+            // The error of a ratio of two means, by the delta method.
+            let error = (squares(measured) / (runs - 1.0).max(1.0) / runs).sqrt() / y;
+            let margin = STANDARD_ERRORS * error;
+            (measured - margin, measured + margin)
+        };
+        let note = match self.measure {
+            Measure::LateHold => hold::note(samples),
+            Measure::Placebo => placebo::note(samples),
+            _ if unit == Unit::Multiple => format!("  {x:.2} h / {y:.2} h"),
+            _ => String::new(),
         };
         MeasuredGoal {
             goal: self.goal,
@@ -200,6 +229,8 @@ impl Planned {
             alarms: matches!(self.measure, Measure::FalseRollback)
                 .then(|| [of_runs(|it| it.is_watched), of_runs(|it| it.is_held)]),
             is_held_out: self.is_held_out(),
+            is_told: self.is_told(),
+            unit,
             note,
         }
     }
@@ -236,20 +267,30 @@ pub struct MeasuredGoal {
     pub alarms: Option<[f64; 2]>,
     /// Its scenario was named before anything was tuned, and is run once, at the end.
     pub is_held_out: bool,
+    /// Its goal is the most that can be measured: it is told, and not judged.
+    pub is_told: bool,
+    /// What `measured`, `limits` and `goal_at_most` are of.
+    pub unit: Unit,
     /// In words: hours, bounds.
     pub note: String,
 }
 
 impl MeasuredGoal {
-    /// Not missed beyond its own error.
-    pub fn passed(&self) -> bool {
-        self.limits.0 <= self.goal_at_most
+    /// Missed beyond its own error.
+    pub fn is_missed(&self) -> bool {
+        self.limits.0 > self.goal_at_most
     }
 }
 
 /// Every cell of every goal (docs/statistics.md has the reasons).
 pub(super) fn plan(full: bool) -> Vec<Planned> {
-    let by_defaults = [world::cells(), quality::cells(), streams::cells()].concat();
+    let by_defaults = [
+        world::cells(),
+        quality::cells(),
+        streams::cells(),
+        unseen::cells(),
+    ];
+    let by_defaults = by_defaults.concat();
     let by_defaults = by_defaults
         .into_iter()
         .map(|it| it.planned(Tests::Defaults));
@@ -268,4 +309,25 @@ pub(super) fn plan(full: bool) -> Vec<Planned> {
         cells.iter_mut().for_each(|cell| cell.runs = FULL_RUNS);
     }
     cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goal_that_nothing_can_miss_is_told() {
+        let cells = plan(false);
+        let told = |goal: &str| {
+            let of_goal = cells.iter().filter(|it| it.goal == goal);
+            of_goal.clone().filter(|it| it.is_told()).count()
+        };
+        // Slower candidates, but for the one that the specification has a goal for.
+        assert_eq!(told("G12"), 26);
+        assert_eq!(told("G16"), 2, "equal arms that are not proven");
+        assert_eq!(told("G19"), 8);
+        for goal in ["G1", "G2", "G9", "G11", "G14", "G20", "G21", "G22h"] {
+            assert_eq!(told(goal), 0, "{goal}");
+        }
+    }
 }

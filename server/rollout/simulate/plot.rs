@@ -1,6 +1,6 @@
-//! Draws what was certified: each cell's measurement between its limits, beside its goal.
+//! Draws what was certified: of each cell that can miss its goal, what was measured between its limits, beside the goal.
 
-use super::certify::{Certificate, MeasuredGoal};
+use super::certify::{Certificate, MeasuredGoal, Unit};
 use crate::_core::svg::{Anchor, Stroke, Svg};
 
 const ROW: f64 = 17.0;
@@ -10,34 +10,39 @@ const WIDTH: f64 = 900.0;
 /// Room for the last number of an axis.
 const MARGIN: f64 = 30.0;
 
-/// Cells that share an axis.
+/// Cells that share an axis, as they are of one unit.
 struct Panel {
     title: &'static str,
-    /// Of the same kind, so that one axis fits all.
-    goals: &'static [&'static str],
+    unit: Unit,
     /// Where the axis ends; what lies beyond is cut.
     end: f64,
     step: f64,
 }
 
-const PANELS: [Panel; 3] = [
+const PANELS: [Panel; 4] = [
     Panel {
-        title: "False rollbacks and promotions, as a part of all runs",
-        goals: &["G1", "G5", "G6", "G6b"],
-        end: 0.03,
-        step: 0.005,
+        title: "What may happen in so many of all runs",
+        unit: Unit::Part,
+        end: 0.06,
+        step: 0.01,
     },
     Panel {
         title: "Delays, as multiples",
-        goals: &["G2", "G3", "G8"],
+        unit: Unit::Multiple,
         end: 2.6,
         step: 0.5,
     },
     Panel {
-        title: "Errors served by a candidate that always fails",
-        goals: &["G4"],
-        end: 7.0,
-        step: 1.0,
+        title: "Requests or errors that a worse candidate serves",
+        unit: Unit::Requests,
+        end: 200.0,
+        step: 20.0,
+    },
+    Panel {
+        title: "Hours until a worse candidate is found",
+        unit: Unit::Hours,
+        end: 168.0,
+        step: 24.0,
     },
 ];
 
@@ -46,7 +51,7 @@ pub fn svg(report: &Certificate) -> String {
     let panels: Vec<(&Panel, Vec<&MeasuredGoal>)> = PANELS
         .iter()
         .map(|panel| {
-            let of_panel = |cell: &&MeasuredGoal| panel.goals.contains(&cell.goal);
+            let of_panel = |cell: &&MeasuredGoal| cell.unit == panel.unit && !cell.is_told;
             (panel, report.cells.iter().filter(of_panel).collect())
         })
         .filter(|(_, cells): &(_, Vec<_>)| !cells.is_empty())
@@ -80,7 +85,11 @@ impl Panel {
         }
         for (row, cell) in (0_u32..).zip(cells) {
             let y = first + (f64::from(row) + 0.5) * ROW;
-            let colour = if cell.passed() { "#1f6f54" } else { "#c0262d" };
+            let colour = if cell.is_missed() {
+                "#c0262d"
+            } else {
+                "#1f6f54"
+            };
             let (low, high) = cell.limits;
             let [low, high, measured, goal] =
                 [low, high, cell.measured, cell.goal_at_most].map(|value| self.x(value));
@@ -98,21 +107,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_cell_is_drawn_with_its_goal_and_its_limits() {
-        let cell = |goal, measured| MeasuredGoal {
+    fn every_cell_that_can_miss_is_drawn_with_its_goal_and_its_limits() {
+        let cell = |goal, unit, measured| MeasuredGoal {
             goal,
-            name: "A/A 10 %".to_owned(),
+            name: "10 %".to_owned(),
             runs: 100,
             measured,
             limits: (measured * 0.5, measured * 1.5),
             goal_at_most: 0.012,
             alarms: None,
             is_held_out: false,
+            is_told: false,
+            unit,
             note: String::new(),
+        };
+        let told = MeasuredGoal {
+            is_told: true,
+            ..cell("G12", Unit::Hours, 0.01)
         };
         let report = Certificate {
             seed: 1,
-            cells: vec![cell("G1", 0.01), cell("G6b", 0.03), cell("G4", 4.0)],
+            cells: vec![
+                cell("G1", Unit::Part, 0.01),
+                cell("G22h", Unit::Part, 0.03),
+                cell("G4", Unit::Requests, 4.0),
+                told,
+            ],
         };
         let svg = svg(&report);
         assert_eq!(svg.matches("<circle").count(), 3);
@@ -127,6 +147,6 @@ mod tests {
             2,
             "no panel without cells"
         );
-        assert!(svg.contains(">G6b A/A 10 %<"), "{svg}");
+        assert!(svg.contains(">G22h 10 %<"), "{svg}");
     }
 }

@@ -75,3 +75,41 @@ pub(super) fn note(samples: &[Measurement]) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_seconds_are_held_to_where_the_candidate_is_asked_three_times_a_second() {
+        let cells = cells().into_iter();
+        let judged: Vec<_> = cells.filter(|it| !it.is_told()).collect();
+        let names: Vec<_> = judged.iter().map(|it| &*it.name).collect();
+        assert_eq!(names, ["50 % of 1000000 a day, held after 10 s or not"]);
+    }
+
+    #[test]
+    fn seconds_are_counted_from_the_beginning_of_the_outage_in_which_it_is_withdrawn() {
+        let run = |requests_per_day| {
+            let cell = cells().remove(2);
+            let scenario = Scenario {
+                users: Population::Uneven(100),
+                requests_per_day,
+                ..cell.scenario
+            };
+            Planned { scenario, ..cell }.run(1, 0)
+        };
+        // Some twenty lost attempts, at one in 1.7 s.
+        let often = run(100_000.0);
+        let after = often.withdrawn_after.expect("it is withdrawn");
+        assert!((10.0..120.0).contains(&after), "{after} s");
+        assert_eq!(often.measured, [1.0, 1.0], "later than ten seconds");
+        let seldom = run(1_000.0);
+        assert_eq!(seldom.withdrawn_after, None, "four attempts prove nothing");
+        assert_eq!(
+            note(&[often, seldom]),
+            format!("  1 of 2 within it, after {after:.1} s")
+        );
+        assert_eq!(note(&[seldom]), "  0 of 1 within it");
+    }
+}

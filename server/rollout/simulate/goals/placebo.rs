@@ -84,3 +84,45 @@ pub(super) fn note(samples: &[Measurement]) -> String {
     let held = samples.iter().filter(|it| it.is_held).count();
     format!("  {held} of {} held", samples.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_traffic_is_divided_once_and_none_has_a_candidate() {
+        let cells = cells();
+        let names: HashSet<_> = cells.iter().map(|it| &*it.name).collect();
+        assert_eq!(names.len(), cells.len());
+        for cell in &cells {
+            let Scenario { share, ramp, .. } = cell.scenario;
+            assert!(share == 0.0 && ramp.is_none(), "{}", cell.name);
+            assert!(!cell.is_told(), "{}", cell.name);
+        }
+        for kind in ["stale", "5 minutes a day of both", "flaws uneven, often"] {
+            assert!(names.contains(&*format!("placebo, {kind}")), "{kind}");
+        }
+        assert!(!names.contains("placebo, hold-out"));
+    }
+
+    #[test]
+    fn a_run_is_a_rollout_of_equal_arms_and_the_same_one_each_time() {
+        let small = cells()
+            .into_iter()
+            .find(|it| it.name == "placebo, 50 a day by 20 users")
+            .expect("such a cell");
+        let once = small.run(1, 0);
+        assert_eq!(once.measured, [0.0, 1.0], "not taken back");
+        assert_eq!(format!("{once:?}"), format!("{:?}", small.run(1, 0)));
+
+        let held = Measurement {
+            measured: [1.0, 1.0],
+            is_held: true,
+            ..once
+        };
+        let measured = small.measure(&[once, held]);
+        assert_eq!(measured.measured, 0.5);
+        assert_eq!(measured.note, "  1 of 2 held");
+        assert_eq!(measured.alarms, None);
+    }
+}

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// False rollbacks that a rollout's tests may make together.
-const FAMILY: f64 = 0.012;
+pub(super) const FAMILY: f64 = 0.012;
 
 /// A cell that is a scenario, a measure and a goal.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ impl GoalCell {
 }
 
 /// Users who differ in latency, volume and failures.
-const fn differ(share: f64, spread: f64) -> Scenario {
+pub(super) const fn differ(share: f64, spread: f64) -> Scenario {
     Scenario {
         users: Population::Uneven(1_000),
         spread,
@@ -58,7 +58,7 @@ const fn differ(share: f64, spread: f64) -> Scenario {
     }
 }
 
-const fn outage(of: Side, minutes: f64, is_daily: bool) -> Option<SimulatedOutage> {
+pub(super) const fn outage(of: Side, minutes: f64, is_daily: bool) -> Option<SimulatedOutage> {
     Some(SimulatedOutage {
         of,
         rate: 1.0,
