@@ -205,15 +205,14 @@ pub(super) fn figures(finding: &Finding) -> String {
         ..
     } = finding;
     let (users, why) = (counted(*users, "user"), capital(why));
+    // By Ville's inequality, at full hours; between them it may be as often as six metrics err together, and an outage that
+    // was waited for begins the evidence anew (docs/statistics.md, "A gap").
     let chance = match *e {
-        // By Ville's inequality, at every moment (docs/statistics.md).
-        e if e >= BEYOND_DOUBT => {
-            " E is above a million; chance alone brings a good candidate there in less than one \
-             rollout of a million."
-                .to_owned()
-        }
+        e if e >= BEYOND_DOUBT => " E is above a million. At full hours chance alone brings a good candidate there in less \
+             than one rollout of a million."
+            .to_owned(),
         e if e >= SPEAKS => format!(
-            " Chance alone brings a good candidate to E ≥ {e:.0} in at most one rollout of {e:.0}."
+            " At full hours chance alone brings a good candidate to E ≥ {e:.0} in at most one rollout of {e:.0}."
         ),
         _ => String::new(),
     };
