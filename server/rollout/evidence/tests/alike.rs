@@ -23,6 +23,10 @@ fn usual(count: u64, every: i64) -> Vec<Observation> {
             0 => Variant::Candidate,
             _ => Variant::Control,
         };
+        // Mixed twice, or those of one user would go up and down together.
+        let mixed = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        one.latency_ms = 500.0 + (mixed >> 40) as f64 % 2_000.0;
         one.quality = Some(match i % 41 {
             0 => Quality::Truncated,
             _ => Quality::Good,
