@@ -4,6 +4,9 @@ use super::*;
 
 const MINUTE: i64 = 60_000;
 
+/// Makes a request bad.
+type Spoil = fn(&mut Observation);
+
 /// What the second request of a user weighs, by harm.
 fn weights(evidence: &Evidence) -> Vec<f64> {
     let streams = Harm::ALL.map(|harm| evidence.streams.get(harm));
@@ -37,7 +40,7 @@ fn usual(count: u64, every: i64) -> Vec<Observation> {
 
 #[test]
 fn a_user_who_left_the_comparison_says_nothing_of_how_alike_users_are() {
-    let after = |edition, spoil: fn(&mut Observation), bad: i64| {
+    let after = |edition, spoil: Spoil, bad: i64| {
         let plan = EvidencePlan::default();
         let mut evidence = Evidence::of_edition(edition, &plan, ALL.clone(), BEGIN);
         for one in usual(1_000, 3_000) {
@@ -52,7 +55,7 @@ fn a_user_who_left_the_comparison_says_nothing_of_how_alike_users_are() {
         evidence.reach(BEGIN + HOUR_MS);
         weights(&evidence)
     };
-    let spoils: [(Harm, fn(&mut Observation)); 3] = [
+    let spoils: [(Harm, Spoil); 3] = [
         (Harm::Error, |one| one.end = RequestEnd::Failed),
         (Harm::AboveP50, |one| one.latency_ms = 50_000.0),
         (Harm::Flawed, |one| one.quality = Some(Quality::Truncated)),
