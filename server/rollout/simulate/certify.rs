@@ -259,7 +259,7 @@ mod tests {
             unit: Unit::Hours,
             ..cell("G12", false)
         };
-        let verdict = |cells| Report { seed: 1, cells }.verdict();
+        let verdict = |cells| Certificate { seed: 1, cells }.verdict();
         let (met, missed, told) = (
             hours(20.0, 24.0, false),
             hours(30.0, 24.0, false),
