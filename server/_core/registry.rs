@@ -78,8 +78,8 @@ impl Registry {
         }
     }
 
-    /// Where a name leads. tRPC and JSON-RPC ask before they read the input of a call; which server answers it (the moves) is
-    /// said by name, so where there is an old server JSON-RPC and MCP ask once more.
+    /// Where a name leads. Every wire asks once for each call, before it reads the input. Only MCP does not: its tools have
+    /// names of their own, and hold their procedures from the start.
     pub fn resolve(&self, path: &str) -> Target {
         match self.procedures.get(path) {
             Some(procedure) => Target::Here(procedure.clone()),

@@ -81,10 +81,20 @@ impl Trpc {
         user: &mut Option<Option<i64>>,
     ) -> Lead {
         let target = self.registry.resolve(name);
+        self.lead_to(target, headers, user).await
+    }
+
+    /// The same for a name that the registry was asked already.
+    pub(super) async fn lead_to(
+        &self,
+        target: Target,
+        headers: &HeaderMap,
+        user: &mut Option<Option<i64>>,
+    ) -> Lead {
         let (Target::Here(procedure), Some(moves)) = (&target, &self.moves) else {
             return Lead::unwatched(target);
         };
-        let of = moves.of(name);
+        let of = moves.of(procedure.path);
         if user.is_none() && of.as_ref().is_some_and(|of| of.mode == Mode::Share) {
             let context = self.gate.context(headers).await;
             *user = Some(context.user().ok().map(|user| user.id));

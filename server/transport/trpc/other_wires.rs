@@ -24,6 +24,7 @@ use crate::{
         context::Context,
         errors::{ErrorCode, RpcError},
         procedure::{Input, Procedure, ProcedureKind},
+        registry::Target,
     },
     config::Transformer,
     legacy::{
@@ -101,7 +102,7 @@ impl Trpc {
     /// Which server answers a call of this procedure.
     pub(in crate::transport) async fn side(
         &self,
-        procedure: &Procedure,
+        procedure: &Arc<Procedure>,
         origin: &CallOrigin,
     ) -> AnsweringServer {
         let OriginParts {
@@ -112,7 +113,8 @@ impl Trpc {
         let (Some(old), false) = (&self.old, asks_this_server) else {
             return AnsweringServer::Ours(None);
         };
-        let Lead { target, watched } = self.lead(procedure.path, headers, &mut None).await;
+        let target = Target::Here(procedure.clone());
+        let Lead { target, watched } = self.lead_to(target, headers, &mut None).await;
         match target.here() {
             Some(_) => AnsweringServer::Ours(watched.map(MovingCall::run)),
             None => AnsweringServer::Theirs(PassedCall {
