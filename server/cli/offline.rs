@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use super::which::{NONE_YET, is_last};
 use crate::{
     config::Config,
-    rollout::{archive::Archive, plan::is_rehearsal, world::World},
+    rollout::{archive::Archive, plan::is_rehearsal, store::StoredStatus, world::World},
     storage::Storage,
 };
 
@@ -22,8 +22,13 @@ async fn which<'a>(archive: &Archive, id: &'a str) -> anyhow::Result<Cow<'a, str
     if !is_last(id) {
         return Ok(id.into());
     }
-    let stored = archive.list().await?.into_iter();
-    let real = stored.filter(|status| !is_rehearsal(&status.tasks));
+    let stored = archive.list().await?;
+    // Of a damaged one nobody knows whether it is the last.
+    let read = stored.iter().map(StoredStatus::read);
+    let statuses: Vec<_> = read.collect::<anyhow::Result<_>>()?;
+    let real = statuses
+        .into_iter()
+        .filter(|status| !is_rehearsal(&status.tasks));
     let last = real.max_by_key(|status| status.started_at);
     Ok(last.context(NONE_YET)?.id.into())
 }

@@ -15,8 +15,7 @@ use super::{
     replay::{self, Replay},
     report,
     rollout::Rollout,
-    status::Status,
-    store::{AuditRow, RolloutStore},
+    store::{AuditRow, RolloutStore, StoredStatus},
     view::View,
 };
 
@@ -39,13 +38,9 @@ impl Archive {
         Self { store }
     }
 
-    /// All rollouts, the newest first.
-    pub async fn list(&self) -> Result<Vec<Status>, ControlError> {
-        let stored = self.store.statuses().await.map_err(ControlError::Store)?;
-        let statuses = stored.iter().map(|stored| stored.read());
-        statuses
-            .collect::<anyhow::Result<_>>()
-            .map_err(ControlError::Store)
+    /// All rollouts, the newest first, also those that are damaged.
+    pub async fn list(&self) -> Result<Vec<StoredStatus>, ControlError> {
+        self.store.statuses().await.map_err(ControlError::Store)
     }
 
     /// One rollout with what its traffic proves at a moment.
@@ -142,8 +137,7 @@ impl Archive {
         if id.is_empty() || id.len() >= ID_LENGTH {
             return Ok(id);
         }
-        let stored = self.store.statuses().await.map_err(ControlError::Store)?;
-        let mut matches: Vec<_> = stored.into_iter().map(|it| it.id).collect();
+        let mut matches: Vec<_> = self.list().await?.into_iter().map(|it| it.id).collect();
         matches.retain(|it| it.starts_with(&*id));
         match &*matches {
             [] => Ok(id),

@@ -55,7 +55,7 @@ use super::{
     plan::{KnownNames, Library, Plan},
     record::Action,
     status::{Moment, Status, TICK},
-    store::{AuditRow, Fence, RolloutStore, RolloutsMark},
+    store::{AuditRow, Fence, RolloutStore, RolloutsMark, StoredStatus},
     view::View,
 };
 use crate::{
@@ -341,16 +341,18 @@ impl Controller {
         &self.archive
     }
 
-    /// All rollouts as they are in force, the newest first.
+    /// All rollouts as they are in force, the newest first. One that was damaged while the server ran, and that it does
+    /// not have in memory, is missing among them, and logged.
     pub async fn list(&self) -> Result<Vec<Status>, ControlError> {
-        let mut statuses = self.archive.list().await?;
+        let stored = self.archive.list().await?;
+        let read: Vec<_> = stored.iter().map(StoredStatus::read).collect();
         let inner = self.inner.lock();
-        for status in &mut statuses {
-            if let Some(rollout) = inner.get(&status.id) {
-                status.clone_from(&rollout.status);
-            }
-        }
-        Ok(statuses)
+        let in_force = |id: &str| inner.get(id).map(|rollout| rollout.status.clone());
+        let statuses = stored.iter().zip(read).filter_map(|(stored, read)| {
+            in_force(&stored.id)
+                .or_else(|| read.inspect_err(|error| tracing::error!("{error:#}")).ok())
+        });
+        Ok(statuses.collect())
     }
 
     /// One rollout as it is in force, with its plan and evidence.

@@ -44,8 +44,8 @@ pub struct StoredRollout {
 pub struct StoredStatus {
     /// UUIDv7 text.
     pub id: String,
-    /// `status::Status` as JSON.
-    pub status: Value,
+    /// `status::Status` as JSON, as it is stored: where one rollout is damaged, the others are told all the same.
+    pub status: String,
     /// Counts the changes.
     pub version: i64,
     /// Not one of the final states.
@@ -63,8 +63,14 @@ pub fn damaged(id: &str, part: &str) -> String {
 
 impl StoredStatus {
     /// The status that is stored.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read; the words say what to do then.
     pub fn read(&self) -> anyhow::Result<Status> {
-        Status::read(&self.status, self.version).with_context(|| damaged(&self.id, "status"))
+        serde_json::from_str(&self.status)
+            .and_then(|status| Status::read(&status, self.version))
+            .with_context(|| damaged(&self.id, "status"))
     }
 }
 

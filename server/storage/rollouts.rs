@@ -49,16 +49,14 @@ fn json(id: &str, part: &str, text: &str) -> anyhow::Result<Value> {
     serde_json::from_str(text).with_context(|| damaged(id, part))
 }
 
-impl TryFrom<StatusRow> for StoredStatus {
-    type Error = anyhow::Error;
-
-    fn try_from(row: StatusRow) -> anyhow::Result<Self> {
-        Ok(Self {
-            status: json(&row.id, "status", &row.status)?,
+impl From<StatusRow> for StoredStatus {
+    fn from(row: StatusRow) -> Self {
+        Self {
             id: row.id,
+            status: row.status,
             version: row.version,
             is_live: row.is_live,
-        })
+        }
     }
 }
 
@@ -129,7 +127,7 @@ impl RolloutStore for Storage {
             .in_time(read)
             .await
             .context("cannot list the rollouts")?;
-        rows.into_iter().map(TryInto::try_into).collect()
+        Ok(rows.into_iter().map(Into::into).collect())
     }
 
     async fn rollouts(&self, ids: &[String]) -> anyhow::Result<Vec<StoredRollout>> {

@@ -13,7 +13,7 @@ use crate::{
         plan::Plan,
         rollout::{Author, Beginning, Command, Rollout, Transition, TransitionKind},
         status::{Models, Moment, Status},
-        store::CommitError,
+        store::{CommitError, StoredStatus},
         trials::Lacking,
     },
 };
@@ -307,9 +307,12 @@ impl Controller {
         let mut algorithm = plan.algorithm;
         let mut first_drawn = now;
         if keep_users {
-            let stored = self.store.statuses().await;
-            let stored = stored.map_err(ControlError::Store)?;
-            let statuses: Vec<_> = stored.iter().filter_map(|it| it.read().ok()).collect();
+            let stored = self.archive.list().await?;
+            // A damaged one may be whose users are to stay.
+            let read = stored.iter().map(StoredStatus::read);
+            let statuses: Vec<_> = read
+                .collect::<Result<_, _>>()
+                .map_err(ControlError::Store)?;
             if let Some(status) = statuses.iter().find(|it| it.plan == plan.name) {
                 (salt, algorithm) = (status.salt.clone(), status.algorithm);
             }

@@ -13,6 +13,7 @@ use modelramp::{
     rollout::{
         controller::{Controller, ControllerParts, World},
         plan::{KnownNames, Library},
+        status::Status,
     },
     storage::Storage,
 };
@@ -28,10 +29,36 @@ async fn spoilt(statement: &'static str) -> (TempDir, String, String) {
     let folder = TempDir::new().unwrap();
     let url = url(folder.path());
     let id = kept_rollout(&url).await;
-    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    run(&url, statement).await;
+    (folder, url, id)
+}
+
+async fn run(url: &str, statement: &'static str) {
+    let pool = sqlx::SqlitePool::connect(url).await.unwrap();
     sqlx::raw_sql(statement).execute(&pool).await.unwrap();
     pool.close().await;
-    (folder, url, id)
+}
+
+/// The controller of a server that starts with this database.
+async fn controller(storage: &Storage, url: &str) -> anyhow::Result<Arc<Controller>> {
+    let config = Config::load(&Sources {
+        environment: [("DATABASE_URL".to_owned(), url.to_owned())].into(),
+        working_dir: "/".into(),
+        config_file: None,
+    });
+    let log = Arc::new(Log::default());
+    Controller::open(ControllerParts {
+        store: Arc::new(storage.clone()),
+        flags: Arc::new(FeatureFlags::new(config.unwrap().flags)),
+        metrics: Arc::new(AiMetrics::over(log.clone())),
+        log,
+        library: Library::default(),
+        known: KnownNames::default(),
+        world: World::real(),
+        holder: "test".into(),
+        seen: Default::default(),
+    })
+    .await
 }
 
 #[tokio::test]
@@ -75,28 +102,39 @@ async fn a_rollout_that_cannot_be_read_says_what_to_do() {
             assert!(err.contains(said), "{statement}: {err}");
         }
         let storage = Storage::open(&url).await.unwrap();
-        let config = Config::load(&Sources {
-            environment: [("DATABASE_URL".to_owned(), url)].into(),
-            working_dir: "/".into(),
-            config_file: None,
-        });
-        let log = Arc::new(Log::default());
-        let started = Controller::open(ControllerParts {
-            store: Arc::new(storage.clone()),
-            flags: Arc::new(FeatureFlags::new(config.unwrap().flags)),
-            metrics: Arc::new(AiMetrics::over(log.clone())),
-            log,
-            library: Library::default(),
-            known: KnownNames::default(),
-            world: World::real(),
-            holder: "test".into(),
-            seen: Default::default(),
-        });
-        let refused = started.await.map(drop).unwrap_err();
+        let refused = controller(&storage, &url).await.map(drop).unwrap_err();
         let refused = format!("{refused:#}");
         for said in [&*words, "the server did not start"] {
             assert!(refused.contains(said), "{statement}: {refused}");
         }
         storage.close().await;
     }
+}
+
+#[tokio::test]
+async fn a_rollout_that_cannot_be_read_hides_no_other() {
+    let (_folder, url, id) = spoilt("SELECT 1").await;
+    let storage = Storage::open(&url).await.unwrap();
+    let controller = controller(&storage, &url).await.unwrap();
+    let another = "CREATE TEMP TABLE another AS SELECT * FROM rollouts; \
+        UPDATE another SET id = 'ffffffff-0000-7000-8000-000000000001', status = '{\"cut'; \
+        INSERT INTO rollouts SELECT * FROM another";
+    run(&url, another).await;
+    let archive = controller.archive();
+    let stored = archive.list().await.unwrap();
+    let read: Vec<_> = stored.iter().map(|it| it.read()).collect();
+    let [Err(damaged), Ok(status)] = &*read else {
+        panic!("{read:?}");
+    };
+    let words = "rollout `ffffffff-0000-7000-8000-000000000001` is damaged: its status";
+    assert!(damaged.to_string().starts_with(words), "{damaged}");
+    assert_eq!(status.id, id);
+    let listed = |statuses: Vec<Status>| statuses.into_iter().map(|it| it.id).collect::<Vec<_>>();
+    assert_eq!(listed(controller.list().await.unwrap()), [&*id]);
+    // The beginning of an id is looked for among all.
+    assert_eq!(archive.rollout(&id[..8]).await.unwrap().status.id, id);
+    // What the server has in memory is in force.
+    run(&url, "UPDATE rollouts SET status = '{\"cut'").await;
+    assert_eq!(listed(controller.list().await.unwrap()), [&*id]);
+    storage.close().await;
 }

@@ -132,7 +132,7 @@ fn seqs(events: &[Event]) -> Vec<i64> {
 fn status(rollout: &StoredRollout) -> StoredStatus {
     StoredStatus {
         id: rollout.id.clone(),
-        status: rollout.status.clone(),
+        status: rollout.status.to_string(),
         version: rollout.version,
         is_live: rollout.is_live,
     }

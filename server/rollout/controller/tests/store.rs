@@ -277,7 +277,7 @@ impl RolloutStore for MemoryStore {
         db.lists += 1;
         let newest = db.rollouts.iter().rev().map(|it| StoredStatus {
             id: it.id.clone(),
-            status: it.status.clone(),
+            status: it.status.to_string(),
             version: it.version,
             is_live: it.is_live,
         });
