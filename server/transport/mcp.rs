@@ -419,6 +419,7 @@ impl Wire {
                 let answer = trpc.ask_old(theirs, procedure, input, by).await?;
                 return Ok(answer.get().to_owned());
             }
+            Some((_, AnsweringServer::Refused(error))) => return Err(error),
             Some((_, AnsweringServer::Ours(running))) => running,
             None => None,
         };

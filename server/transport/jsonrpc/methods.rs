@@ -110,6 +110,7 @@ impl RpcMethod {
                     let by = (origin, &context);
                     return trpc.ask_old(theirs, procedure, input, by).await;
                 }
+                Some((_, _, AnsweringServer::Refused(error))) => return Err(error),
                 Some((_, _, AnsweringServer::Ours(running))) => running,
                 None => None,
             };
@@ -141,12 +142,9 @@ impl RpcMethod {
         let context = self.context(&extensions).await;
         let request_id = context.request_id.clone();
         let opened = async {
-            if let Some((trpc, origin, AnsweringServer::Theirs(theirs))) =
-                self.side(&extensions).await
-            {
-                let (procedure, by) = (&self.procedure, (origin, &context));
-                let answered = trpc.ask_old(theirs, procedure, Input::Absent, by).await;
-                answered.map(drop)?;
+            // The old server is never asked for a subscription.
+            if let Some((_, _, AnsweringServer::Refused(error))) = self.side(&extensions).await {
+                return Err(error);
             }
             let input = self.input(&params, &context)?;
             self.procedure.subscribe(context, input).await

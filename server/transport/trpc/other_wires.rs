@@ -66,6 +66,8 @@ pub(in crate::transport) enum AnsweringServer {
     Ours(Option<MovingRun>),
     /// The old one.
     Theirs(PassedCall),
+    /// Neither: the old one has it, and cannot be asked.
+    Refused(RpcError),
 }
 
 /// A call that is the old server's to answer.
@@ -115,13 +117,22 @@ impl Trpc {
         };
         let target = Target::Here(procedure.clone());
         let Lead { target, watched } = self.lead_to(target, headers, &mut None).await;
-        match target.here() {
-            Some(_) => AnsweringServer::Ours(watched.map(MovingCall::run)),
-            None => AnsweringServer::Theirs(PassedCall {
-                old: old.clone(),
-                watched,
-            }),
+        if target.here().is_some() {
+            return AnsweringServer::Ours(watched.map(MovingCall::run));
         }
+        if old.has_passed(headers) {
+            return AnsweringServer::Refused(passing::loop_error());
+        }
+        if procedure.kind == ProcedureKind::Subscription {
+            return AnsweringServer::Refused(RpcError::new(
+                ErrorCode::NotImplemented,
+                "the old server answers this subscription, which comes over tRPC only",
+            ));
+        }
+        AnsweringServer::Theirs(PassedCall {
+            old: old.clone(),
+            watched,
+        })
     }
 
     /// Asks the old server for a query or a mutation; its answer as plain JSON.
@@ -134,15 +145,6 @@ impl Trpc {
     ) -> Result<Box<RawValue>, RpcError> {
         let PassedCall { old, watched } = theirs;
         let OriginParts { headers, peer, .. } = &*origin.0;
-        if old.has_passed(headers) {
-            return Err(passing::loop_error());
-        }
-        if procedure.kind == ProcedureKind::Subscription {
-            return Err(RpcError::new(
-                ErrorCode::NotImplemented,
-                "the old server answers this subscription, which comes over tRPC only",
-            ));
-        }
         let asker = ForwardedCaller {
             peer: peer.map(|peer| peer.ip()),
             https: self.gate.site().is_https(headers),
