@@ -29,6 +29,7 @@ use crate::_core::{
     procedure::{Accepts, Input, Procedure, ProcedureKind},
     registry::Target,
 };
+use crate::legacy::OldServer;
 use crate::transport::{
     bounds::{self, BudgetShare},
     csrf_cookie::CsrfCookie,
@@ -100,59 +101,87 @@ async fn respond(
     let headers = query
         .params()
         .and_then(|params| request::with_connection_params(&parts.headers, params.as_ref()));
-    let mut leads = match &headers {
-        _ if query.asks_this_server => trpc.leads_here(&names),
-        Ok(headers) => trpc.leads(&names, headers).await,
-        // Whoever they name is not known, and the old server may read them better.
-        Err(_) => trpc.leads(&names, &parts.headers).await,
+    // Where the parameters cannot be read, whoever they name is not known, and the old server may read them better.
+    let by = headers.as_deref().unwrap_or(&parts.headers);
+    let asked = match (is_batch, query.asks_this_server) {
+        (false, true) => Asked::Call(trpc.lead_here(&path)),
+        (false, false) => Asked::Call(trpc.lead(&path, by, &mut None).await),
+        (true, true) => Asked::Batch(names.iter().map(|name| trpc.lead_here(name)).collect()),
+        (true, false) => Asked::Batch(trpc.leads(&names, by).await),
     };
-    if let Some(old) = &trpc.old {
-        let is_theirs = leads.iter().all(|lead| lead.target.here().is_none());
-        let is_watched = leads.iter().any(|lead| lead.watched.is_some());
-        // Of a batch, answers that are watched are taken apart, as those of both kinds are; and a name that leads
-        // elsewhere is refused alone.
-        let is_apart = is_watched || !names.iter().all(|name| old.takes(name));
-        if is_theirs && !(is_batch && is_apart && matches!(media, Ok(MediaType::Json))) {
-            if trpc.is_loop(&parts.headers) {
-                return Ok(passing::looped(trpc.config.transformer));
-            }
-            let watched = match is_batch {
-                true => None,
-                false => leads.pop().and_then(|lead| lead.watched),
-            };
-            let by = Arc::new(headers.map_or_else(|_| parts.headers.clone(), Cow::into_owned));
-            let watched = watched.map(|watched| (watched, by));
-            let asked = passing::RequestedCalls {
-                names: &names,
-                is_batch,
-                delivery,
-            };
-            return Ok(passing::whole(trpc, old, parts, body, asked, watched).await);
-        }
+    if let Some(old) = &trpc.old
+        && asked.is_theirs_alone(old, &names, matches!(media, Ok(MediaType::Json)))
+    {
+        let by = headers.map_or_else(|_| parts.headers.clone(), Cow::into_owned);
+        return Ok(pass_on(trpc, old, (parts, by, body), asked, &names, delivery).await);
     }
     let media = media?;
-    let batched = query.batch && media == MediaType::Json;
     let headers = headers?;
-    if delivery == BatchDelivery::Lines && !batched {
+    if delivery == BatchDelivery::Lines && !is_batch {
         return Err(RpcError::bad_request(
             "Streaming requests must be batched (you can do a batch of 1)",
         )
         .into());
     }
-    let asked = UnreadRequest {
+    let request = UnreadRequest {
         parts: &parts,
         headers: &headers,
         path: &path,
         query: &query,
         delivery,
     };
-    match (batched, leads.pop()) {
-        (false, Some(lead)) => Ok(respond_to_call(trpc, asked, lead, media, body).await),
-        (_, last) => {
-            leads.extend(last);
-            respond_to_batch(trpc, asked, &names, leads, body).await
+    match asked {
+        Asked::Call(lead) => Ok(respond_to_call(trpc, request, lead, media, body).await),
+        Asked::Batch(leads) => respond_to_batch(trpc, request, &names, leads, body).await,
+    }
+}
+
+/// What a request asks for, and where that leads.
+enum Asked {
+    Call(Lead),
+    Batch(Vec<Lead>),
+}
+
+impl Asked {
+    /// Whether the whole request is the old server's, and goes on as it came.
+    fn is_theirs_alone(&self, old: &OldServer, names: &[&str], is_json: bool) -> bool {
+        let is_theirs = |lead: &Lead| lead.target.here().is_none();
+        match self {
+            Self::Call(lead) => is_theirs(lead),
+            Self::Batch(leads) => {
+                // Answers that are watched are taken apart, as those of both kinds are; and a name that leads elsewhere
+                // is refused alone.
+                let is_apart = leads.iter().any(|lead| lead.watched.is_some())
+                    || !names.iter().all(|name| old.takes(name));
+                leads.iter().all(is_theirs) && !(is_apart && is_json)
+            }
         }
     }
+}
+
+/// Passes a whole request on; `by` are the headers by which its caller is known.
+async fn pass_on(
+    trpc: &Arc<Trpc>,
+    old: &Arc<OldServer>,
+    (parts, by, body): (Parts, HeaderMap, Body),
+    asked: Asked,
+    names: &[&str],
+    delivery: BatchDelivery,
+) -> Response {
+    if trpc.is_loop(&parts.headers) {
+        return passing::looped(trpc.config.transformer);
+    }
+    let (is_batch, watched) = match asked {
+        Asked::Call(lead) => (false, lead.watched),
+        Asked::Batch(_) => (true, None),
+    };
+    let watched = watched.map(|watched| (watched, Arc::new(by)));
+    let calls = passing::RequestedCalls {
+        names,
+        is_batch,
+        delivery,
+    };
+    passing::whole(trpc, old, parts, body, calls, watched).await
 }
 
 /// What may change something is asked by pages of ours alone.
@@ -207,13 +236,14 @@ async fn respond_to_batch(
     };
     context.holds = Holds::new((room, context.holds));
     let theirs = old.zip(inputs.as_mut().ok()).map(|(old, inputs)| {
-        let share = passing::BatchSplit {
+        let split = passing::BatchSplit {
+            names,
             places,
             watched: &mut watched,
             by: Arc::new(asked.headers.clone()),
             delivery: asked.delivery,
         };
-        passing::PassedShare::take(trpc, old, parts, names, inputs, share)
+        passing::PassedShare::split(trpc, old, parts, inputs, split)
     });
     let calls = batch::BatchCalls {
         trpc,

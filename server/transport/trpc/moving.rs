@@ -56,11 +56,10 @@ impl Lead {
 }
 
 impl Trpc {
-    /// Where these names lead on this server, whatever the moves say: for the dashboard, and for whoever tries a
+    /// Where a name leads on this server, whatever the moves say: for the dashboard, and for whoever tries a
     /// procedure before it is moved.
-    pub(super) fn leads_here(&self, names: &[&str]) -> Vec<Lead> {
-        let names = names.iter().map(|name| self.registry.resolve(name));
-        names.map(Lead::unwatched).collect()
+    pub(super) fn lead_here(&self, name: &str) -> Lead {
+        Lead::unwatched(self.registry.resolve(name))
     }
 
     /// Where these names lead, for whoever the headers name.

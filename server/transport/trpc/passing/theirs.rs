@@ -49,6 +49,8 @@ pub(in crate::transport::trpc) struct PassedShare {
 
 /// Which part of a batch is the old server's.
 pub(in crate::transport::trpc) struct BatchSplit<'a> {
+    /// The names of all calls of the batch.
+    pub(in crate::transport::trpc) names: &'a [&'a str],
     /// The places of its calls.
     pub(in crate::transport::trpc) places: Vec<usize>,
     /// What is noted, of all calls of the batch by place; theirs are taken out.
@@ -70,20 +72,20 @@ pub(in crate::transport::trpc) struct PassedAnswer {
 
 impl PassedShare {
     /// Takes the old server's share out of a batch, with its inputs. Answers that are watched come whole.
-    pub(in crate::transport::trpc) fn take(
+    pub(in crate::transport::trpc) fn split(
         trpc: &Arc<Trpc>,
         old: &Arc<OldServer>,
         parts: &request::Parts,
-        names: &[&str],
         inputs: &mut BatchInputs,
-        share: BatchSplit<'_>,
+        split: BatchSplit<'_>,
     ) -> Self {
         let BatchSplit {
+            names,
             places,
             watched,
             by,
             mut delivery,
-        } = share;
+        } = split;
         let mut passed = Vec::new();
         let (places, odd): (Vec<_>, Vec<_>) =
             (places.into_iter()).partition(|&place| old.takes(names[place]));
@@ -109,40 +111,19 @@ impl PassedShare {
             }
         }
         taken.push('}');
-        let path = theirs.iter().map(|name| component(name));
-        let path = format!("/{}", path.collect::<Vec<_>>().join(","));
-        let is_get = parts.method == Method::GET;
-        let query = old.query(parts.uri.query()).unwrap_or_default();
-        let is_input = |pair: &&str| {
-            let name = form_urlencoded::parse(pair.as_bytes()).next();
-            name.is_some_and(|(name, _)| name == "input")
-        };
-        let mut query: Vec<String> = query
-            .split('&')
-            .filter(|pair| !(pair.is_empty() || is_get && is_input(pair)))
-            .map(str::to_owned)
-            .collect();
-        if is_get {
-            query.push(format!("input={}", component(&taken)));
-        }
-        let mut headers = old.headers(&parts.headers, &asker(&trpc.gate, parts));
-        headers.insert(header::ACCEPT_ENCODING, IDENTITY);
+        let mut headers = onward_headers(trpc, old, parts);
         if !passed.is_empty() && delivery == BatchDelivery::Lines {
             headers.remove("trpc-accept");
             delivery = BatchDelivery::Whole;
         }
-        // Version 10's stream is one object; there is nothing to gain from taking it apart. And what
-        // was stored of this answer is not what is asked for.
-        for name in [
-            "trpc-batch-mode",
-            "if-none-match",
-            "if-modified-since",
-            "range",
-        ] {
-            headers.remove(name);
-        }
-        let url = old.calls_url(&path, Some(&query.join("&")));
-        let body = if is_get { String::new() } else { taken };
+        let path = theirs.iter().map(|name| component(name));
+        let path = format!("/{}", path.collect::<Vec<_>>().join(","));
+        let query = onward_query(old, parts, &taken);
+        let url = old.calls_url(&path, Some(&query));
+        let body = match parts.method {
+            Method::GET => String::new(),
+            _ => taken,
+        };
         Self {
             trpc: trpc.clone(),
             old: old.clone(),
@@ -249,13 +230,13 @@ impl PassedShare {
         }
         let retry_after = reply.retry_after();
         let (json, mut held) = reply.read_whole().await?;
-        let envelopes = self.split(status, retry_after, &json)?;
+        let envelopes = self.envelopes(status, retry_after, &json)?;
         let written = envelopes.iter().map(|it| it.json.len()).sum();
         reply.hold(&mut held, written)?;
         Ok((envelopes, headers, held))
     }
 
-    fn split(
+    fn envelopes(
         &self,
         status: u16,
         retry_after: Option<DateTime<Utc>>,
@@ -318,7 +299,7 @@ impl PassedShare {
                     }
                     return;
                 }
-                Ok(Begun::Whole(json)) => self.split(status, retry_after, &json),
+                Ok(Begun::Whole(json)) => self.envelopes(status, retry_after, &json),
                 Err(fault) => Err(answer::refused(status, retry_after, fault)),
             };
             self.old.note(&envelopes);
@@ -344,6 +325,42 @@ impl PassedShare {
         stream::iter(pieces.map(|(place, part)| batch_stream::PassedPiece::Call(place, part)))
             .boxed()
     }
+}
+
+/// The query of a batch as it goes on; by GET with these inputs in place of all.
+fn onward_query(old: &OldServer, parts: &request::Parts, inputs: &str) -> String {
+    let is_get = parts.method == Method::GET;
+    let is_input = |pair: &&str| {
+        let name = form_urlencoded::parse(pair.as_bytes()).next();
+        name.is_some_and(|(name, _)| name == "input")
+    };
+    let query = old.query(parts.uri.query()).unwrap_or_default();
+    let pairs = query.split('&');
+    let mut query: Vec<String> = pairs
+        .filter(|pair| !(pair.is_empty() || is_get && is_input(pair)))
+        .map(str::to_owned)
+        .collect();
+    if is_get {
+        query.push(format!("input={}", component(inputs)));
+    }
+    query.join("&")
+}
+
+/// The headers of a batch as it goes on.
+fn onward_headers(trpc: &Trpc, old: &OldServer, parts: &request::Parts) -> HeaderMap {
+    let mut headers = old.headers(&parts.headers, &asker(&trpc.gate, parts));
+    headers.insert(header::ACCEPT_ENCODING, IDENTITY);
+    // Version 10's stream is one object; there is nothing to gain from taking it apart. And what
+    // was stored of this answer is not what is asked for.
+    for name in [
+        "trpc-batch-mode",
+        "if-none-match",
+        "if-modified-since",
+        "range",
+    ] {
+        headers.remove(name);
+    }
+    headers
 }
 
 /// What a joined answer keeps of the old server's headers.
