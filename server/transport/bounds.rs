@@ -22,7 +22,7 @@ use http::Extensions;
 use self::arrived::Arrived;
 pub use self::{
     budget::{Budget, BudgetShare},
-    connections::{ConnectionSlot, Connections},
+    connections::{ConnectionHandle, Connections},
     stream::BoundedStream,
 };
 use super::gate::CallerGate;

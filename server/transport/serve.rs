@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tower::Service;
 
 use super::bounds::{
-    BoundedStream, Bounds, ConnectionSlot,
+    BoundedStream, Bounds, ConnectionHandle,
     arrived::Arrived,
     bodies::{Claimed, Sending, UnreadAnswers},
     socket::ticks,
@@ -124,7 +124,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
 
 struct Connection {
     peer: SocketAddr,
-    slot: ConnectionSlot,
+    slot: ConnectionHandle,
     router: Router,
     bounds: Bounds,
 }

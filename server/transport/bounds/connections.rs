@@ -41,12 +41,12 @@ struct State {
     /// Grows with each connection that becomes idle.
     clock: u64,
     /// Those that were refused come first, and then the one that has been idle for longest.
-    idle: BTreeMap<(Standing, u64), Idle>,
+    idle: BTreeMap<(EvictionOrder, u64), Idle>,
 }
 
 /// Who makes room first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Standing {
+enum EvictionOrder {
     /// Whose last request was put aside.
     Refused,
     Welcome,
@@ -58,9 +58,9 @@ struct Idle {
     leave: CancellationToken,
 }
 
-/// A connection's place; free again when the last clone is dropped.
+/// Whoever serves a connection holds one; its place is free again when the last clone is dropped.
 #[derive(Clone, Debug)]
-pub struct ConnectionSlot(Arc<ConnectionPlace>);
+pub struct ConnectionHandle(Arc<ConnectionPlace>);
 
 #[derive(Debug)]
 struct ConnectionPlace {
@@ -68,13 +68,13 @@ struct ConnectionPlace {
     /// Tells the connection to make room.
     leave: CancellationToken,
     is_reserved: bool,
-    use_: Mutex<Use>,
+    usage: Mutex<Usage>,
 }
 
 #[derive(Debug, Default)]
-struct Use {
+struct Usage {
     requests: usize,
-    idle_since: Option<(Standing, u64)>,
+    idle_since: Option<(EvictionOrder, u64)>,
     was_evicted: bool,
     was_used: bool,
 }
@@ -82,7 +82,7 @@ struct Use {
 /// A request that is under way, until its answer is sent.
 #[derive(Debug)]
 pub struct RequestUnderWay {
-    slot: ConnectionSlot,
+    handle: ConnectionHandle,
     is_excess: bool,
     is_kept: AtomicBool,
     is_aside: AtomicBool,
@@ -103,7 +103,7 @@ impl Connections {
     }
 
     /// A place for a new connection; `None` where even the reserve is in use.
-    pub fn open(self: &Arc<Self>) -> Option<ConnectionSlot> {
+    pub fn open(self: &Arc<Self>) -> Option<ConnectionHandle> {
         let mut state = self.state.lock();
         while state.open >= self.max && state.evict(GRACE) {}
         if state.open >= self.max + RESERVE {
@@ -115,15 +115,15 @@ impl Connections {
         let is_reserved = state.open >= self.max;
         state.open += 1;
         let leave = CancellationToken::new();
-        let since = state.is_idle(&leave, Standing::Welcome);
+        let since = state.becomes_idle(&leave, EvictionOrder::Welcome);
         drop(state);
-        Some(ConnectionSlot(Arc::new(ConnectionPlace {
+        Some(ConnectionHandle(Arc::new(ConnectionPlace {
             connections: self.clone(),
             leave,
             is_reserved,
-            use_: Mutex::new(Use {
+            usage: Mutex::new(Usage {
                 idle_since: Some(since),
-                ..Use::default()
+                ..Usage::default()
             }),
         })))
     }
@@ -131,13 +131,17 @@ impl Connections {
 
 impl State {
     /// Notes that a connection has become idle, and says by what it is known until it is not.
-    fn is_idle(&mut self, leave: &CancellationToken, standing: Standing) -> (Standing, u64) {
+    fn becomes_idle(
+        &mut self,
+        leave: &CancellationToken,
+        order: EvictionOrder,
+    ) -> (EvictionOrder, u64) {
         self.clock += 1;
         let idle = Idle {
             since: Instant::now(),
             leave: leave.clone(),
         };
-        let known_by = (standing, self.clock);
+        let known_by = (order, self.clock);
         self.idle.insert(known_by, idle);
         known_by
     }
@@ -145,8 +149,8 @@ impl State {
     /// Whoever was refused makes room, else whoever has been idle for longest, if it has been for so long.
     fn evict(&mut self, least: Duration) -> bool {
         let first = self.idle.first_entry();
-        let may_go = |standing: Standing, idle: &Idle| {
-            standing == Standing::Refused || idle.since.elapsed() >= least
+        let may_go = |order: EvictionOrder, idle: &Idle| {
+            order == EvictionOrder::Refused || idle.since.elapsed() >= least
         };
         let Some(first) = first.filter(|it| may_go(it.key().0, it.get())) else {
             return false;
@@ -158,7 +162,7 @@ impl State {
     }
 }
 
-impl ConnectionSlot {
+impl ConnectionHandle {
     /// Resolves when this connection has to make room.
     pub fn left(&self) -> impl Future<Output = ()> + Send + use<> {
         self.0.leave.clone().cancelled_owned()
@@ -171,29 +175,29 @@ impl ConnectionSlot {
 
     /// Whether a request is under way.
     pub fn is_busy(&self) -> bool {
-        self.0.use_.lock().requests > 0
+        self.0.usage.lock().requests > 0
     }
 
     /// Whether there has been a request.
     pub fn was_used(&self) -> bool {
-        self.0.use_.lock().was_used
+        self.0.usage.lock().was_used
     }
 
     /// A request begins.
     pub fn begin(&self) -> Arc<RequestUnderWay> {
         let place = &self.0;
-        let mut use_ = place.use_.lock();
+        let mut usage = place.usage.lock();
         let mut state = place.connections.state.lock();
-        use_.requests += 1;
-        use_.was_used = true;
+        usage.requests += 1;
+        usage.was_used = true;
         state.requests += 1;
-        if let Some(since) = use_.idle_since.take() {
-            use_.was_evicted |= state.idle.remove(&since).is_none();
+        if let Some(since) = usage.idle_since.take() {
+            usage.was_evicted |= state.idle.remove(&since).is_none();
         }
         let is_excess = place.is_reserved || state.requests > place.connections.max;
         drop(state);
         Arc::new(RequestUnderWay {
-            slot: self.clone(),
+            handle: self.clone(),
             is_excess,
             is_kept: AtomicBool::new(false),
             is_aside: AtomicBool::new(false),
@@ -215,21 +219,21 @@ impl RequestUnderWay {
     /// The caller waits for its refusal: others may have its place.
     pub fn step_aside(&self) {
         if !self.is_aside.swap(true, Ordering::Relaxed) {
-            self.end(Standing::Refused);
+            self.end(EvictionOrder::Refused);
         }
     }
 
-    fn end(&self, standing: Standing) {
-        let place = &self.slot.0;
-        let mut use_ = place.use_.lock();
+    fn end(&self, order: EvictionOrder) {
+        let place = &self.handle.0;
+        let mut usage = place.usage.lock();
         let mut state = place.connections.state.lock();
         state.requests -= 1;
         if self.is_kept.load(Ordering::Relaxed) {
             return;
         }
-        use_.requests -= 1;
-        if use_.requests == 0 && !use_.was_evicted {
-            use_.idle_since = Some(state.is_idle(&place.leave, standing));
+        usage.requests -= 1;
+        if usage.requests == 0 && !usage.was_evicted {
+            usage.idle_since = Some(state.becomes_idle(&place.leave, order));
         }
     }
 }
@@ -237,18 +241,18 @@ impl RequestUnderWay {
 impl Drop for RequestUnderWay {
     fn drop(&mut self) {
         if !self.is_aside.load(Ordering::Relaxed) {
-            self.end(Standing::Welcome);
+            self.end(EvictionOrder::Welcome);
         }
     }
 }
 
 impl Drop for ConnectionPlace {
     fn drop(&mut self) {
-        let use_ = self.use_.get_mut();
+        let usage = self.usage.get_mut();
         let mut state = self.connections.state.lock();
-        let is_counted = match use_.idle_since {
+        let is_counted = match usage.idle_since {
             Some(since) => state.idle.remove(&since).is_some(),
-            None => !use_.was_evicted,
+            None => !usage.was_evicted,
         };
         if is_counted {
             state.open -= 1;
@@ -262,8 +266,8 @@ mod tests {
 
     use super::*;
 
-    fn has_left(slot: &ConnectionSlot) -> bool {
-        slot.left().now_or_never().is_some()
+    fn has_left(handle: &ConnectionHandle) -> bool {
+        handle.left().now_or_never().is_some()
     }
 
     async fn pass_grace() {
@@ -292,14 +296,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_has_just_come_makes_room_only_where_the_reserve_is_in_use() {
         let all = Connections::new(1);
-        let slots: Vec<_> = (0..=RESERVE).map(|_| all.open().unwrap()).collect();
-        assert!(!slots.iter().any(has_left));
+        let handles: Vec<_> = (0..=RESERVE).map(|_| all.open().unwrap()).collect();
+        assert!(!handles.iter().any(has_left));
         let last = all.open().unwrap();
-        assert!(has_left(&slots[0]) && !has_left(&slots[1]));
+        assert!(has_left(&handles[0]) && !has_left(&handles[1]));
         drop(last);
         pass_grace().await;
         assert!(!all.open().unwrap().begin().is_excess());
-        assert!(slots.iter().all(has_left));
+        assert!(handles.iter().all(has_left));
     }
 
     #[tokio::test(start_paused = true)]
@@ -337,21 +341,21 @@ mod tests {
     #[test]
     fn many_requests_on_one_connection_are_too_many_as_well() {
         let all = Connections::new(2);
-        let slot = all.open().unwrap();
-        let requests = [(); 3].map(|()| slot.begin().is_excess());
+        let handle = all.open().unwrap();
+        let requests = [(); 3].map(|()| handle.begin().is_excess());
         assert_eq!(requests, [false, false, false]);
-        let held = [(); 3].map(|()| slot.begin());
+        let held = [(); 3].map(|()| handle.begin());
         assert_eq!(held.each_ref().map(|r| r.is_excess()), [false, false, true]);
     }
 
     #[test]
     fn a_socket_is_never_idle() {
         let all = Connections::new(1);
-        let slot = all.open().unwrap();
-        let upgrade = slot.begin();
+        let handle = all.open().unwrap();
+        let upgrade = handle.begin();
         upgrade.keep();
         drop(upgrade);
         assert!(all.open().unwrap().begin().is_excess());
-        assert!(!has_left(&slot));
+        assert!(!has_left(&handle));
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     budget::{Budget, BudgetShare},
-    connections::ConnectionSlot,
+    connections::ConnectionHandle,
     frames::Frames,
     pace,
 };
@@ -44,7 +44,7 @@ pub struct BoundedStream {
     /// Since when a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
     // Lives as long as the bytes do, also as a socket.
-    _slot: ConnectionSlot,
+    _slot: ConnectionHandle,
 }
 
 /// What has come on a connection and has not been claimed.
@@ -64,7 +64,7 @@ struct Unclaimed {
 
 impl BoundedStream {
     /// Watches a connection.
-    pub fn new(inner: TcpStream, slot: ConnectionSlot, budget: Budget) -> Self {
+    pub fn new(inner: TcpStream, slot: ConnectionHandle, budget: Budget) -> Self {
         Self {
             inner,
             inflow: Arc::new(Inflow {
