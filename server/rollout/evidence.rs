@@ -49,7 +49,7 @@ pub use self::{
     edition::Edition,
     effect::Effect,
     judged::{JudgeEvidence, Stopped},
-    kind::Kind,
+    kind::UncountedKind,
     metric::Metric,
     observed::{Observation, RequestEnd},
     plan::EvidencePlan,

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::evidence::{Kind, Level, read_finite};
+use super::evidence::{Level, UncountedKind, read_finite};
 use crate::_core::units::counted;
 
 /// What the judge found.
@@ -55,7 +55,7 @@ pub enum Alarm {
     /// An outcome that is no error meets more of the candidate's users than of control's.
     ExcludedDiffer {
         /// The outcome.
-        kind: Kind,
+        kind: UncountedKind,
         /// How often on either side, in words.
         figures: String,
     },
@@ -229,8 +229,13 @@ struct Flags {
 #[derive(Deserialize)]
 #[serde(tag = "name", rename_all = "kebab-case")]
 enum NotCounted {
-    Differs { kind: Kind, figures: String },
-    TakenBack { why: String },
+    Differs {
+        kind: UncountedKind,
+        figures: String,
+    },
+    TakenBack {
+        why: String,
+    },
 }
 
 impl Flags {

@@ -14,8 +14,8 @@ use self::hour::Hour;
 use super::{
     arms::PerArm,
     evidence::{
-        Edition, Evidence, Kind, Level, Observation, RequestEnd, Signal, Strata, UncountedEvidence,
-        Verdict,
+        Edition, Evidence, Level, Observation, RequestEnd, Signal, Strata, UncountedEvidence,
+        UncountedKind, Verdict,
     },
     finding::{Alarm, Arm, Finding, Proof},
     plan::{Judge, Plan},
@@ -35,7 +35,7 @@ pub fn observe(event: &Event) -> Option<Observation> {
     let subject = event.subject.filter(|_| event.counted)?;
     let end = match event.outcome {
         Outcome::Success => RequestEnd::Answered,
-        Outcome::Refused => RequestEnd::Uncounted(Kind::RefusedAnswer),
+        Outcome::Refused => RequestEnd::Uncounted(UncountedKind::RefusedAnswer),
         Outcome::Fault(FaultKind::Timeout) => RequestEnd::TimedOut,
         Outcome::Fault(kind) if kind.is_models_fault() && kind.is_like_an_outage() => {
             RequestEnd::Failed
@@ -43,9 +43,11 @@ pub fn observe(event: &Event) -> Option<Observation> {
         Outcome::Fault(kind) if kind.is_models_fault() => RequestEnd::FailedAlone,
         Outcome::Cancelled | Outcome::Open => RequestEnd::Unknown,
         Outcome::Fault(kind) if kind.is_accounts() => return None,
-        Outcome::Fault(FaultKind::ContextLength) => RequestEnd::Uncounted(Kind::ContextLength),
-        Outcome::Fault(FaultKind::Refused) => RequestEnd::Uncounted(Kind::Refused),
-        Outcome::Fault(_) => RequestEnd::Uncounted(Kind::BadRequest),
+        Outcome::Fault(FaultKind::ContextLength) => {
+            RequestEnd::Uncounted(UncountedKind::ContextLength)
+        }
+        Outcome::Fault(FaultKind::Refused) => RequestEnd::Uncounted(UncountedKind::Refused),
+        Outcome::Fault(_) => RequestEnd::Uncounted(UncountedKind::BadRequest),
         Outcome::Rated { .. } | Outcome::Judged(_) | Outcome::Unknown => return None,
     };
     Some(Observation {

@@ -118,8 +118,8 @@ impl Controller {
         let transition = {
             let mut inner = self.inner.lock();
             let rollout = inner.known(&command.id)?;
-            let turn = rollout.obey(&command, now)?;
-            let transition = rollout.turn(turn, command.author()?, now, &self.world);
+            let kind = rollout.obey(&command, now)?;
+            let transition = rollout.transition(kind, command.author()?, now, &self.world);
             // Checked and announced in one step.
             inner.writing = Some(transition.rollout.status.clone());
             transition
@@ -137,13 +137,13 @@ impl Controller {
             return Err(ControlError::NotInControl);
         }
         let rollout = inner.known(&command.id)?;
-        let turn = rollout.obey(command, now)?;
-        if !turn.lowers(rollout.status.share) {
+        let kind = rollout.obey(command, now)?;
+        if !kind.lowers(rollout.status.share) {
             return Ok(None);
         }
         // A rollback waits for nobody, so it goes on above what is being written.
         let is_writing =
-            |status: &&Status| status.id == command.id && turn != TransitionKind::RollBack;
+            |status: &&Status| status.id == command.id && kind != TransitionKind::RollBack;
         if let Some(status) = inner.writing.as_ref().filter(is_writing) {
             return Err(ControlError::Stale {
                 based_on: command.based_on,
@@ -151,7 +151,7 @@ impl Controller {
             });
         }
         let rollout = inner.known_mut(&command.id)?;
-        let action = rollout.lower(turn, command.author()?, now, &self.world);
+        let action = rollout.lower(kind, command.author()?, now, &self.world);
         let status = rollout.status.clone();
         self.announce(&mut inner, &command.id, action, now);
         Ok(Some(status))

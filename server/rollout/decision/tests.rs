@@ -7,7 +7,7 @@ use crate::{
     _core::{actor::Actor, assignment::Algorithm},
     rollout::{
         audit::{minute, what_follows},
-        evidence::Kind,
+        evidence::UncountedKind,
         finding::Arm,
         plan::KnownNames,
     },
@@ -403,7 +403,7 @@ fn nothing_is_raised_by_hand_while_evidence_holds() {
 fn what_is_not_counted_holds_or_takes_back_and_a_person_may_go_on() {
     let differs = Finding {
         alarms: vec![Alarm::ExcludedDiffer {
-            kind: Kind::Refused,
+            kind: UncountedKind::Refused,
             figures: String::new(),
         }],
         ..good()

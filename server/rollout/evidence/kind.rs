@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 /// An outcome that is not an error of the model, as far as one request can tell; named as in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+#[schemars(rename = "Kind")]
+pub enum UncountedKind {
     /// Too long for the model.
     ContextLength,
     /// The request itself is wrong.
@@ -17,7 +18,7 @@ pub enum Kind {
     RefusedAnswer,
 }
 
-impl Kind {
+impl UncountedKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [
         Self::ContextLength,

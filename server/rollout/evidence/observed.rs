@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Edition, Kind,
+    Edition, UncountedKind,
     timed::{Time, Timed},
 };
 use crate::{_core::assignment::Variant, providers::quality::Quality};
@@ -94,7 +94,7 @@ pub enum RequestEnd {
     /// It ran into our own time limit, which is a failure and slow.
     TimedOut,
     /// In a way that is no error of the model, as far as one request can tell.
-    Uncounted(Kind),
+    Uncounted(UncountedKind),
     /// Not yet, or its caller went away: all there is to say is that it took so long at least. (Or, where its first words
     /// came, how long these took.)
     Unknown,
@@ -103,7 +103,10 @@ pub enum RequestEnd {
 impl RequestEnd {
     /// Whether the model gave an answer, be it one that says no.
     pub(super) const fn is_answered(self) -> bool {
-        matches!(self, Self::Answered | Self::Uncounted(Kind::RefusedAnswer))
+        matches!(
+            self,
+            Self::Answered | Self::Uncounted(UncountedKind::RefusedAnswer)
+        )
     }
 
     /// Whether it speaks against the model.
@@ -126,7 +129,9 @@ impl RequestEnd {
     pub const fn is_compared(self) -> bool {
         !matches!(
             self,
-            Self::Uncounted(Kind::ContextLength | Kind::BadRequest | Kind::Refused)
+            Self::Uncounted(
+                UncountedKind::ContextLength | UncountedKind::BadRequest | UncountedKind::Refused
+            )
         )
     }
 }

@@ -19,7 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::{account::AccountEpisode, differ::Differ, silence::Silence};
-use super::{super::arms::PerArm, Edition, Kind, Observation, RequestEnd, Signal};
+use super::{super::arms::PerArm, Edition, Observation, RequestEnd, Signal, UncountedKind};
 use crate::_core::{assignment::Variant, units::Percent};
 
 /// How often one kind came since the share last changed, and what that proves.
@@ -27,7 +27,7 @@ use crate::_core::{assignment::Variant, units::Percent};
 #[serde(rename_all = "camelCase")]
 pub struct KindEvidence {
     /// The outcome that is not counted.
-    pub kind: Kind,
+    pub kind: UncountedKind,
     /// First attempts of control that ended so.
     pub control: u64,
     /// Of the candidate.
@@ -55,7 +55,7 @@ pub struct UncountedEvidence {
     /// Kinds that came at all.
     pub kinds: Vec<KindEvidence>,
     /// The kind that was found to differ in this stage; it stays until the share changes.
-    pub differs: Option<Kind>,
+    pub differs: Option<UncountedKind>,
     /// Refusals of our account in the episode under way, control and candidate; none when calm.
     pub account: Option<PerArm<u64>>,
     /// For a day all attempts were the candidate's, and none had a good answer.
@@ -75,7 +75,7 @@ pub(super) struct Uncounted {
     /// First attempts by arm since the share last changed, but those that our account failed.
     attempts: PerArm<u64>,
     /// Of them by kind.
-    counts: [PerArm<u64>; Kind::ALL.len()],
+    counts: [PerArm<u64>; UncountedKind::ALL.len()],
     /// What was found to call for a rollback, for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     proven: Option<Signal>,
@@ -174,7 +174,7 @@ impl Uncounted {
     }
 
     pub(super) fn evidence(&self, edition: Edition, now_ms: i64) -> UncountedEvidence {
-        let kinds = Kind::ALL.into_iter().filter_map(|kind| {
+        let kinds = UncountedKind::ALL.into_iter().filter_map(|kind| {
             let PerArm { control, candidate } = self.counts[kind as usize];
             let users = self.differ.users(kind);
             (control + candidate > 0).then(|| KindEvidence {

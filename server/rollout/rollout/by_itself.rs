@@ -32,7 +32,7 @@ impl Rollout {
             return None;
         }
         let (finding, verdict) = self.judge(now.wall);
-        let (turn, reason) = match decide(&self.plan, &self.status, &finding, now.wall) {
+        let (kind, reason) = match decide(&self.plan, &self.status, &finding, now.wall) {
             Decision::RollBack(RollbackReason::Worse) => (
                 TransitionKind::RollBack,
                 words::worse(&self.plan, &finding, &verdict),
@@ -42,10 +42,10 @@ impl Rollout {
             _ => return None,
         };
         let reason = match finding.not_counted() {
-            Some(why) if turn == TransitionKind::RollBack => why.to_owned(),
+            Some(why) if kind == TransitionKind::RollBack => why.to_owned(),
             _ => reason,
         };
-        Some(self.lower(turn, controller(&reason), now, world))
+        Some(self.lower(kind, controller(&reason), now, world))
     }
 
     /// Lets time pass, notes the alerts, and works out what follows. A lowering
@@ -67,7 +67,7 @@ impl Rollout {
             world,
         );
         self.alerts.extend(alerts);
-        let (turn, reason) = match decide(&self.plan, &self.status, &finding, now.wall) {
+        let (kind, reason) = match decide(&self.plan, &self.status, &finding, now.wall) {
             Decision::Stay(_) | Decision::RollBack(_) | Decision::Withdraw => return None,
             Decision::Return => (
                 TransitionKind::Return,
@@ -91,6 +91,6 @@ impl Rollout {
             ),
             Decision::Complete => (TransitionKind::Complete, "the last stage is over".into()),
         };
-        Some(self.turn(turn, controller(&reason), now, world))
+        Some(self.transition(kind, controller(&reason), now, world))
     }
 }

@@ -122,16 +122,16 @@ impl Transition {
 
 impl Rollout {
     /// Works out a change.
-    pub fn turn(
+    pub fn transition(
         &self,
-        turn: TransitionKind,
+        kind: TransitionKind,
         by: Author<'_>,
         now: Moment,
         world: &World,
     ) -> Transition {
         let mut rollout = self.clone();
         let (finding, verdict) = self.judge(now.wall);
-        let step = rollout.enter(turn, now.wall);
+        let step = rollout.enter(kind, now.wall);
         let status = &mut rollout.status;
         status.version += 1;
         status.changed_by = by.actor.clone();
@@ -146,7 +146,7 @@ impl Rollout {
             rollout_id: self.status.id.clone(),
             at: now.wall,
             actor: by.actor.clone(),
-            action: turn.action(self.status.state, by.actor),
+            action: kind.action(self.status.state, by.actor),
             reason: by.reason.to_owned(),
             before: Some(Standing::of(&self.status)),
             after: Standing::of(&rollout.status),
@@ -168,10 +168,10 @@ impl Rollout {
         }
     }
 
-    /// Puts the status into what the turn leads to; what the evidence has to know of it.
-    fn enter(&mut self, turn: TransitionKind, now: DateTime<Utc>) -> Step {
+    /// Puts the status into what the transition leads to; what the evidence has to know of it.
+    fn enter(&mut self, kind: TransitionKind, now: DateTime<Utc>) -> Step {
         let Self { plan, status, .. } = self;
-        match turn {
+        match kind {
             TransitionKind::State(state) => {
                 status.state = state;
                 Step::None
@@ -248,7 +248,7 @@ impl Rollout {
     /// Brings a lowering into force; it is owed to the store.
     pub fn lower(
         &mut self,
-        turn: TransitionKind,
+        kind: TransitionKind,
         by: Author<'_>,
         now: Moment,
         world: &World,
@@ -257,7 +257,7 @@ impl Rollout {
             rollout,
             audit,
             alerts,
-        } = self.turn(turn, by, now, world);
+        } = self.transition(kind, by, now, world);
         let action = audit.action;
         *self = rollout;
         self.owed.push(Owed {

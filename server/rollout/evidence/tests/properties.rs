@@ -11,7 +11,7 @@ proptest! {
     ) {
         let mut all = traffic(count, every, |i, is_candidate| i % errors == 0 || (is_candidate && i % 3 == 0));
         for (i, one) in all.iter_mut().enumerate().filter(|(i, _)| i % 11 == 0) {
-            one.end = RequestEnd::Uncounted(Kind::ALL[i % Kind::ALL.len()]);
+            one.end = RequestEnd::Uncounted(UncountedKind::ALL[i % UncountedKind::ALL.len()]);
         }
         let cut = (cut * all.len() as f64) as usize;
         let (mut whole, saved) = (folded_of(&SOME, &all), folded_of(&SOME, &all[..cut]));

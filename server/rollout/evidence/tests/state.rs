@@ -21,7 +21,7 @@ fn after_half_a_minute(edition: Edition) -> [Verdict; 2] {
         last_ms = 1_000 * i64::from(number);
         evidence.fold(&request(last_ms, 7, false, false), share(50.0));
         let mut refused = request(last_ms, 8, true, true);
-        refused.end = RequestEnd::Uncounted(Kind::Refused);
+        refused.end = RequestEnd::Uncounted(UncountedKind::Refused);
         evidence.fold(&refused, share(50.0));
     }
     [0, 72 * HOUR_MS].map(|after| evidence.verdict(BEGIN + last_ms + after))
@@ -77,7 +77,7 @@ fn the_state_is_bounded() {
                 _ => Quality::Good,
             });
             one.end = if i % 11 == 0 {
-                RequestEnd::Uncounted(Kind::ALL[i % Kind::ALL.len()])
+                RequestEnd::Uncounted(UncountedKind::ALL[i % UncountedKind::ALL.len()])
             } else {
                 one.end
             };

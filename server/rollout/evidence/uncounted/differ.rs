@@ -25,12 +25,12 @@ use super::{
         mixture::Restarts,
         ratio::{Ratio, TestDirection},
     },
-    Kind,
+    UncountedKind,
 };
 use crate::_core::{assignment::Variant, units::Percent};
 
 const SLOTS: usize = 1 << 12;
-const KINDS: usize = Kind::ALL.len();
+const KINDS: usize = UncountedKind::ALL.len();
 /// The evidence, divided by its part of the error rate, at which a kind is said to differ (α = .01).
 const DIFFERS: f64 = 100.0;
 /// The same for a rollback (α = .001), where all of it is the candidate's.
@@ -51,7 +51,7 @@ pub(super) struct Differ {
     /// Users seen in this window, by arm.
     seen: PerArm<u32>,
     tests: [Test; KINDS],
-    found: Option<Kind>,
+    found: Option<UncountedKind>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,7 +87,7 @@ impl Differ {
         &mut self,
         arm: Variant,
         subject: u64,
-        kind: Option<Kind>,
+        kind: Option<UncountedKind>,
         share: Percent,
     ) -> bool {
         let Some(slot) = self.sample.slot_mut(subject) else {
@@ -120,26 +120,26 @@ impl Differ {
     }
 
     /// The evidence divided by its part of the error rate.
-    pub(super) fn value(&self, kind: Kind) -> f64 {
+    pub(super) fn value(&self, kind: UncountedKind) -> f64 {
         let k = f64::from(self.window);
         let part = 1.0 / ((k + 1.0) * (k + 2.0)) / KINDS as f64;
         self.tests[kind as usize].ratio.value() * part
     }
 
     /// The kind that was found to differ since the share changed.
-    pub(super) fn found(&self) -> Option<Kind> {
+    pub(super) fn found(&self) -> Option<UncountedKind> {
         self.found
     }
 
     /// Whether a kind meets the candidate's users, and nobody else.
     pub(super) fn is_in_candidate_alone(&self) -> bool {
-        Kind::ALL.into_iter().any(|kind| {
+        UncountedKind::ALL.into_iter().any(|kind| {
             self.tests[kind as usize].met.control == 0 && self.value(kind) >= IN_ONE_ARM
         })
     }
 
     /// By arm: users who have met a kind in this window, and users seen.
-    pub(super) fn users(&self, kind: Kind) -> PerArm<[u32; 2]> {
+    pub(super) fn users(&self, kind: UncountedKind) -> PerArm<[u32; 2]> {
         let met = self.tests[kind as usize].met;
         PerArm::of(|arm| [met[arm], self.seen[arm]])
     }
@@ -252,7 +252,7 @@ mod tests {
         let share = Percent::new(SHARE).expect("a share");
         let mut differ = Differ::new(1.25);
         for (arm, user, met) in users {
-            differ.fold(arm, user, met.then_some(Kind::Refused), share);
+            differ.fold(arm, user, met.then_some(UncountedKind::Refused), share);
         }
         differ
     }
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn what_only_the_candidates_users_meet_is_found_and_whose_it_is() {
         let alone = differ((0..6).map(|user| (Candidate, user, true)));
-        assert_eq!(alone.found(), Some(Kind::Refused));
+        assert_eq!(alone.found(), Some(UncountedKind::Refused));
         assert!(alone.is_in_candidate_alone());
         let not_quite = differ(
             (0..6)
@@ -270,7 +270,7 @@ mod tests {
         assert!(!not_quite.is_in_candidate_alone());
         let in_control = differ((0..1_000).map(|user| (Control, user, true)));
         assert_eq!(in_control.found(), None);
-        assert!(in_control.value(Kind::Refused) < 1.0);
+        assert!(in_control.value(UncountedKind::Refused) < 1.0);
     }
 
     #[test]
@@ -278,23 +278,23 @@ mod tests {
         let one = differ([(Candidate, 7, true)]);
         let often = differ((0..10_000).map(|_| (Candidate, 7, true)));
         assert_eq!(one, often);
-        assert!(often.value(Kind::Refused) < 10.0);
+        assert!(often.value(UncountedKind::Refused) < 10.0);
     }
 
     #[test]
     fn windows_share_the_error_rate_and_an_empty_one_costs_nothing() {
         let mut differ = differ((0..6).map(|user| (Candidate, user, true)));
-        let first = differ.value(Kind::Refused);
+        let first = differ.value(UncountedKind::Refused);
         differ.begin_window();
         differ.begin_window();
         let share = Percent::new(SHARE).expect("a share");
         for user in 0..6 {
-            differ.fold(Candidate, user, Some(Kind::Refused), share);
+            differ.fold(Candidate, user, Some(UncountedKind::Refused), share);
         }
-        assert!((differ.value(Kind::Refused) * 3.0 / first - 1.0).abs() < 1e-12);
+        assert!((differ.value(UncountedKind::Refused) * 3.0 / first - 1.0).abs() < 1e-12);
         assert_eq!(
             differ.found(),
-            Some(Kind::Refused),
+            Some(UncountedKind::Refused),
             "until the share changes"
         );
         differ.forget();

@@ -196,9 +196,9 @@ fn shown_after(share: Percent) -> f64 {
 mod tests {
     use Variant::{Candidate, Control};
 
-    use super::{super::Kind, *};
+    use super::{super::UncountedKind, *};
 
-    const REFUSED: RequestEnd = RequestEnd::Uncounted(Kind::Refused);
+    const REFUSED: RequestEnd = RequestEnd::Uncounted(UncountedKind::Refused);
 
     fn share(percent: f64) -> Percent {
         Percent::new(percent).expect("a share")

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        super::evidence::{Kind, LogLatencies, UserHistory},
+        super::evidence::{LogLatencies, UncountedKind, UserHistory},
         random::Random,
     },
     Flaws, NotCounted, Population, Scenario, StreamingTraffic, WeekBefore,
@@ -34,7 +34,7 @@ pub(super) struct Habits {
     /// How much of the longer task, 0 to 1.
     pub longer: f64,
     /// How often what it sends cannot be answered, and how that ends.
-    pub not_counted: (f64, Kind),
+    pub not_counted: (f64, UncountedKind),
     /// How often something is wrong with the answers.
     pub flaw_rate: f64,
     /// Where answers are streamed: how many of them, 0 to 1, and how many times as long they are as the usual.
@@ -75,7 +75,7 @@ impl Habits {
             error_rate: scenario.baseline,
             slowness: 1.0,
             longer: 0.0,
-            not_counted: (0.0, Kind::BadRequest),
+            not_counted: (0.0, UncountedKind::BadRequest),
             flaw_rate: match scenario.flaws {
                 Flaws::Unseen => 0.0,
                 Flaws::Even(rate) | Flaws::Uneven(rate) => rate,
@@ -97,7 +97,7 @@ impl Habits {
             habits.longer = random.beta(0.5, 0.5);
         }
         if scenario.not_counted != NotCounted::Never {
-            let kind = Kind::ALL[random.below(Kind::ALL.len())];
+            let kind = UncountedKind::ALL[random.below(UncountedKind::ALL.len())];
             let rate = if random.happens(SCRIPTS) {
                 1.0
             } else {

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        super::evidence::{Kind, Observation, RequestEnd, Strata, UserHistory},
+        super::evidence::{Observation, RequestEnd, Strata, UncountedKind, UserHistory},
         random::Random,
     },
     Arrivals, BEGIN_MS, DAY_MS, Flaws, HOUR_MS, NotCounted, Scenario, Side, StreamingTraffic,
@@ -149,7 +149,7 @@ impl Traffic {
         if self.random.happens(rate) {
             Some(RequestEnd::Uncounted(kind))
         } else if self.random.happens(more) {
-            Some(RequestEnd::Uncounted(Kind::RefusedAnswer))
+            Some(RequestEnd::Uncounted(UncountedKind::RefusedAnswer))
         } else {
             None
         }
@@ -226,7 +226,7 @@ impl Traffic {
         }
         if !matches!(
             end,
-            RequestEnd::Answered | RequestEnd::Uncounted(Kind::RefusedAnswer)
+            RequestEnd::Answered | RequestEnd::Uncounted(UncountedKind::RefusedAnswer)
         ) {
             // What fails does so when the first words would have come.
             latency_ms = latency_ms.min(first_words_ms.take().unwrap_or(latency_ms));

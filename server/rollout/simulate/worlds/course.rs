@@ -459,21 +459,21 @@ impl Course {
     /// A person's change; one that is refused changes nothing.
     fn command(&mut self, kind: CommandKind, at_ms: f64) {
         let finding = || self.rollout.judge(wall(&self.case, at_ms)).0;
-        let Ok(turn) = self.rollout.answer(kind, wall(&self.case, at_ms), finding) else {
+        let Ok(kind) = self.rollout.answer(kind, wall(&self.case, at_ms), finding) else {
             return;
         };
         let by = Author {
             actor: &self.actor,
             reason: "simulated",
         };
-        if turn.lowers(self.rollout.status.share) {
+        if kind.lowers(self.rollout.status.share) {
             self.rollout
-                .lower(turn, by, moment(&self.case, at_ms), &self.world);
+                .lower(kind, by, moment(&self.case, at_ms), &self.world);
             self.write_owed();
         } else {
-            let transition = self
-                .rollout
-                .turn(turn, by, moment(&self.case, at_ms), &self.world);
+            let transition =
+                self.rollout
+                    .transition(kind, by, moment(&self.case, at_ms), &self.world);
             self.take(transition);
         }
     }
