@@ -14,6 +14,7 @@ pub mod catalog;
 mod catalog_in_use;
 mod clients;
 mod concurrency_limit;
+mod exposition;
 mod keys;
 mod next;
 pub mod privacy;
@@ -54,6 +55,7 @@ use self::{
 pub use self::{
     call::{Answer, AnswerStream, Call, RouteError, Urgency},
     clients::Clients,
+    exposition::describe,
     questions::Question,
     recorder::Recorder,
     route::Route,

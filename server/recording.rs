@@ -25,6 +25,19 @@ pub use self::outcome::{Judgement, Outcome};
 /// Events that may wait to be stored; about 30 MB.
 const LIMIT: usize = 200_000;
 
+/// Describes what this room counts to the recorder.
+pub fn describe() {
+    texts::describe();
+    metrics::describe_counter!(
+        "ai_events_dropped_total",
+        "Events that found no place while the database was away"
+    );
+    metrics::describe_counter!(
+        "ai_events_refused_total",
+        "Events that were not stored, as the database refused them"
+    );
+}
+
 /// Events on their way to the database, and attempts that have not ended.
 #[derive(Default)]
 pub struct Log {

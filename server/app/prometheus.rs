@@ -11,7 +11,9 @@ use crate::{
     ai_metrics,
     config::Config,
     fleet, gateway, keys, legacy, migration,
-    model_router::{ModelRouter, breaker::BreakerState, catalog::Provider, watch::ModelFinding},
+    model_router::{
+        self, ModelRouter, breaker::BreakerState, catalog::Provider, watch::ModelFinding,
+    },
     providers::masking,
     recording::{self, Log},
     rollout::controller::{Controller, WhoLeads},
@@ -36,12 +38,14 @@ pub(super) fn install() {
 fn describe_all() {
     ai_metrics::exposition::describe();
     call_series::describe();
+    fleet::replicas::describe();
     gateway::describe();
     keys::describe();
     legacy::describe();
     migration::moves::describe();
+    model_router::describe();
+    recording::describe();
     telemetry::describe();
-    recording::texts::describe();
     masking::describe();
     describe();
 }
@@ -59,6 +63,7 @@ pub(super) fn readers(config: &Config) -> Readers {
     }
 }
 
+/// Describes what is looked up here, and what this room counts.
 fn describe() {
     metrics::describe_gauge!(
         "modelramp_build_info",
@@ -73,19 +78,10 @@ fn describe() {
         "1 while the kill switch sends everybody to control"
     );
     metrics::describe_gauge!("ai_events_waiting", "Events that are not stored yet");
-    metrics::describe_counter!(
-        "ai_events_dropped_total",
-        "Events that found no place while the database was away"
-    );
-    metrics::describe_counter!(
-        "ai_events_refused_total",
-        "Events that were not stored, as the database refused them"
-    );
     metrics::describe_gauge!(
         "rollouts_leader",
         "1 while this process moves the rollouts, 0 while another does or none"
     );
-    fleet::replicas::describe();
     metrics::describe_gauge!("connections_open", "Connections that are open");
     metrics::describe_gauge!(
         "ai_breaker_state",
@@ -99,7 +95,6 @@ fn describe() {
         "catalog_reloads_total",
         "Times that the catalog was read again, and whether it was taken"
     );
-    metrics::describe_counter!("ai_breaker_opened_total", "Times that a breaker opened");
     metrics::describe_gauge!(
         "ai_key_usable",
         "1 while a key of ours at a provider is used, 0 while it is left alone"
@@ -115,23 +110,6 @@ fn describe() {
     metrics::describe_gauge!(
         "ai_quota_waiting",
         "Calls that wait for a request of a quota"
-    );
-    metrics::describe_counter!(
-        "ai_quota_refused_total",
-        "Calls that were turned away as a quota left no request in time"
-    );
-    metrics::describe_histogram!(
-        "ai_quota_wait_seconds",
-        metrics::Unit::Seconds,
-        "How long calls waited for a request of a quota"
-    );
-    metrics::describe_counter!(
-        "ai_repeats_total",
-        "Times that a model would have been asked once more for the same call, and whether it was"
-    );
-    metrics::describe_counter!(
-        "ai_breaker_skipped_total",
-        "Times that a model was left alone because its breaker was open"
     );
 }
 

@@ -205,7 +205,7 @@ fn fit(prompt: &mut Vec<PromptMessage>) -> bool {
 }
 
 /// Describes the metrics to the installed recorder.
-pub fn describe() {
+pub(super) fn describe() {
     metrics::describe_counter!(
         DROPPED,
         "Requests whose texts were to be kept, and found no room on their way to the database, or could not be stored"
