@@ -71,10 +71,9 @@ pub(super) fn next(
     if remaining.is_zero() || failed.iter().any(|one| one.cause == Cause::Refused) {
         return NextAttempt::Stop;
     }
-    let is_closed = |position: &usize| closed.contains(position);
     // A model that cannot be asked now would else be tried without a pause until the deadline.
     let again = failed.last().filter(|last| last.again);
-    if let Some(last) = again.filter(|last| !is_closed(&last.position)) {
+    if let Some(last) = again.filter(|last| !closed.contains(&last.position)) {
         return now(last.position);
     }
     // What another key has made good is past.
@@ -91,71 +90,95 @@ pub(super) fn next(
     if refused.is_some_and(|first| first + 1 < failed.len()) {
         return NextAttempt::Stop;
     }
-    let may_help = |model: &Model| {
-        failed.iter().all(|failed| {
-            let Some(other) = route.get(failed.position) else {
-                return true;
-            };
-            // What costs nothing may be used up where what is paid for is not.
-            let is_beside = failed.scope == LimitScope::Free && other.tier < model.tier;
-            let same_account =
-                failed.kind.is_accounts() && other.provider == model.provider && !is_beside;
-            let as_small = failed.cause == Cause::ContextLength && model.context <= other.context;
-            !same_account && !as_small
-        })
+    untried(route, failed, skipped, closed)
+        .map(now)
+        .or_else(|| second_chance(failed, closed, remaining))
+        .or_else(|| lone_repeat(failed, closed, remaining))
+        .unwrap_or(NextAttempt::Stop)
+}
+
+/// The first model that was not tried and may help; one that is skipped only where no model has failed and no other is left.
+fn untried(
+    route: &[Arc<Model>],
+    failed: &[FailedAttempt],
+    skipped: &[usize],
+    closed: &[usize],
+) -> Option<usize> {
+    let is_untried = |position: &usize| {
+        !closed.contains(position) && failed.iter().all(|one| one.position != *position)
     };
-    let is_untried =
-        |position| !is_closed(&position) && failed.iter().all(|failed| failed.position != position);
     let mut untried = route
         .iter()
         .enumerate()
-        .filter(|(position, model)| is_untried(*position) && may_help(model))
+        .filter(|(position, model)| is_untried(position) && may_help(model, route, failed))
         .map(|(position, _)| position);
-    let is_skipped = |position: &usize| skipped.contains(position);
-    if let Some(position) = untried.clone().find(|it| !is_skipped(it)) {
-        return now(position);
+    let usable = untried.clone().find(|it| !skipped.contains(it));
+    let has_failed = failed.iter().any(|one| one.kind.is_models_fault());
+    usable.or_else(|| untried.next().filter(|_| !has_failed))
+}
+
+/// Whether nothing that failed so far says that this model fails as well.
+fn may_help(model: &Model, route: &[Arc<Model>], failed: &[FailedAttempt]) -> bool {
+    failed.iter().all(|failed| {
+        let Some(other) = route.get(failed.position) else {
+            return true;
+        };
+        // What costs nothing may be used up where what is paid for is not.
+        let is_beside = failed.scope == LimitScope::Free && other.tier < model.tier;
+        let same_account =
+            failed.kind.is_accounts() && other.provider == model.provider && !is_beside;
+        let as_small = failed.cause == Cause::ContextLength && model.context <= other.context;
+        !same_account && !as_small
+    })
+}
+
+/// Asks the model whose server asked for the shortest wait once more, where none was asked twice.
+fn second_chance(
+    failed: &[FailedAttempt],
+    closed: &[usize],
+    remaining: Duration,
+) -> Option<NextAttempt> {
+    let was_asked_before = |(index, one): (usize, &FailedAttempt)| {
+        let mut before = failed.iter().take(index);
+        before.any(|other| other.position == one.position)
+    };
+    if failed.iter().enumerate().any(was_asked_before) {
+        return None;
     }
-    if failed.iter().all(|one| !one.kind.is_models_fault())
-        && let Some(position) = untried.next()
-    {
-        return now(position);
-    }
-    let tried_twice = failed.iter().enumerate().any(|(index, one)| {
-        let before = failed.iter().take(index);
-        before
-            .into_iter()
-            .any(|other| other.position == one.position)
-    });
-    let soonest = failed
+    let (after, position) = failed
         .iter()
-        .filter(|failed| failed.kind.may_pass() && !is_closed(&failed.position))
+        .filter(|failed| failed.kind.may_pass() && !closed.contains(&failed.position))
         .filter_map(|failed| Some((failed.retry_after?, failed.position)))
         .min()
-        .filter(|(after, _)| *after <= MAX_WAIT.min(remaining / 2));
-    if tried_twice {
-        return NextAttempt::Stop;
+        .filter(|(after, _)| *after <= MAX_WAIT.min(remaining / 2))?;
+    let pause = 0..u64::try_from(after.as_millis() / 10).unwrap_or(0);
+    Some(NextAttempt::Repeat {
+        position,
+        after,
+        pause,
+    })
+}
+
+/// Asks a model that was asked alone, and once, one more time, where its fault may have been a moment's.
+fn lone_repeat(
+    failed: &[FailedAttempt],
+    closed: &[usize],
+    remaining: Duration,
+) -> Option<NextAttempt> {
+    let [only] = failed else {
+        return None;
+    };
+    // What its server asked for is too long to wait.
+    if only.retry_after.is_some() || closed.contains(&only.position) {
+        return None;
     }
-    if let Some((after, position)) = soonest {
-        let pause = 0..u64::try_from(after.as_millis() / 10).unwrap_or(0);
-        return NextAttempt::Repeat {
-            position,
-            after,
-            pause,
-        };
-    }
-    match failed {
-        // What its server asked for is too long to wait.
-        [only] if only.retry_after.is_some() || is_closed(&only.position) => NextAttempt::Stop,
-        [only] => match repeats::pause(only.kind, only.cause) {
-            Some(pause) if Duration::from_millis(pause.end) < remaining => NextAttempt::Repeat {
-                position: only.position,
-                after: Duration::ZERO,
-                pause,
-            },
-            _ => NextAttempt::Stop,
-        },
-        _ => NextAttempt::Stop,
-    }
+    let pause = repeats::pause(only.kind, only.cause)?;
+    let is_in_time = Duration::from_millis(pause.end) < remaining;
+    is_in_time.then_some(NextAttempt::Repeat {
+        position: only.position,
+        after: Duration::ZERO,
+        pause,
+    })
 }
 
 #[cfg(test)]
