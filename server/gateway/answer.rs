@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     _core::{call_limits, patience::Patience, rounds::others_first},
-    model_router::{AnswerStream, Call, Route, RouteError},
+    model_router::{AnswerStream, Call, Route, RouteError, Trail},
     providers::{ChatRequest, Delta},
 };
 
@@ -79,7 +79,7 @@ pub(super) async fn of<W: AnswerWriter>(
     if let Some(kept) = kept_at.as_ref().and_then(CachePlace::kept) {
         return again(gateway, admitted, kept);
     }
-    let place = if asked.streams {
+    let permit = if asked.streams {
         gateway.limits.subscription(context)?
     } else {
         gateway.limits.call(context).await?
@@ -91,63 +91,97 @@ pub(super) async fn of<W: AnswerWriter>(
         None => return Err(Refusal::unreadable()),
     };
     let now = Instant::now();
-    let trail = bill.trail().clone();
     let call = Call {
         request_id: context.request_id.clone(),
         request,
         deadline: now + admitted.call.patience,
         stream_deadline: Some(now + STREAM_MAX),
         urgency: admitted.call.urgency(),
-        trail: trail.clone(),
+        trail: bill.trail().clone(),
     };
-    let refuse = |error| Refusal::of_route(&error, &trail.attempts()).on(route);
     let mut told = HeaderMap::new();
     bill.add_headers(&mut told);
-    let (body, attempts) = if asked.streams {
-        // Boxed, as it is large, and would be copied with each future around it.
-        let answer = Box::pin(gateway.models.stream(route, call)).await;
-        let answer = answer.map_err(refuse)?;
-        let attempts = trail.attempts();
-        let keeping = kept_at.filter(|_| answer.position == 0).map(|place| {
-            let mut headers = HeaderMap::new();
-            tell_media_type(&mut headers, true);
-            add_attempts(&mut headers, &attempts, route);
-            Keeping::new(place, headers)
-        });
-        let under_way = UnderWay {
-            answer,
-            bill,
-            writer: asked.writer,
-            request_id: context.request_id.clone(),
-            line: std::mem::take(&mut admitted.line),
-            _place: place,
-            keeping,
-        };
-        (Body::from_stream(under_way.events()), attempts)
-    } else {
-        let answer = Box::pin(gateway.models.complete(route, call)).await;
-        let answer = answer.map_err(refuse)?;
-        let completion = &answer.completion;
-        let is_whole = cache::is_whole(completion.finish_reason.as_deref());
-        let is_first = answer.position == 0;
-        let kept_at = kept_at.filter(|_| is_first && is_whole && !completion.is_refusal);
-        let text = asked.writer.whole(answer.completion.raw, &answer.model)?;
-        let (body, attempts) = (Bytes::from(text), trail.attempts());
-        if let Some(place) = kept_at {
-            let mut headers = HeaderMap::new();
-            tell_media_type(&mut headers, false);
-            add_attempts(&mut headers, &attempts, route);
-            let body = body.clone();
-            place.keep(KeptAnswer { headers, body });
-        }
-        (Body::from(body), attempts)
+    let opened = Opened {
+        bill,
+        permit,
+        gateway,
+        route,
+        call,
+        writer: asked.writer,
+        kept_at,
     };
+    let (body, headers) = match asked.streams {
+        true => opened.streamed(&mut admitted.line).await?,
+        false => opened.whole().await?,
+    };
+    told.extend(headers);
     let mut response = Response::new(body);
     *response.headers_mut() = told;
-    let headers = response.headers_mut();
-    tell_media_type(headers, asked.streams);
-    add_attempts(headers, &attempts, route);
     Ok(response)
+}
+
+/// A request whose bill is open, and that no model was asked for yet.
+struct Opened<'a, W> {
+    bill: Bill,
+    permit: call_limits::CallPermit,
+    gateway: &'a Gateway,
+    route: &'a Route,
+    call: Call,
+    writer: W,
+    /// Where the answer is kept, if it may be.
+    kept_at: Option<CachePlace>,
+}
+
+impl<W: AnswerWriter> Opened<'_, W> {
+    /// The answer as a stream, with the headers that are kept.
+    async fn streamed(self, line: &mut RequestLogLine) -> Result<(Body, HeaderMap), Refusal> {
+        let (route, trail) = (self.route, self.bill.trail().clone());
+        let request_id = self.call.request_id.clone();
+        // Boxed, as it is large, and would be copied with each future around it.
+        let answer = Box::pin(self.gateway.models.stream(route, self.call)).await;
+        let answer = answer.map_err(|error| refused(&error, &trail, route))?;
+        let headers = kept_headers(true, &trail, route);
+        let kept_at = self.kept_at.filter(|_| answer.position == 0);
+        let under_way = UnderWay {
+            answer,
+            bill: self.bill,
+            writer: self.writer,
+            request_id,
+            line: std::mem::take(line),
+            _place: self.permit,
+            keeping: kept_at.map(|place| Keeping::new(place, headers.clone())),
+        };
+        Ok((Body::from_stream(under_way.events()), headers))
+    }
+
+    /// The answer as a whole, with the headers that are kept.
+    async fn whole(self) -> Result<(Body, HeaderMap), Refusal> {
+        let (route, trail) = (self.route, self.bill.trail().clone());
+        let answer = Box::pin(self.gateway.models.complete(route, self.call)).await;
+        let answer = answer.map_err(|error| refused(&error, &trail, route))?;
+        let completion = answer.completion;
+        let is_whole = cache::is_whole(completion.finish_reason.as_deref());
+        let may_be_kept = answer.position == 0 && is_whole && !completion.is_refusal;
+        let body = Bytes::from(self.writer.whole(completion.raw, &answer.model)?);
+        let headers = kept_headers(false, &trail, route);
+        if let Some(place) = self.kept_at.filter(|_| may_be_kept) {
+            let (headers, body) = (headers.clone(), body.clone());
+            place.keep(KeptAnswer { headers, body });
+        }
+        Ok((Body::from(body), headers))
+    }
+}
+
+fn refused(error: &RouteError, trail: &Trail, route: &Route) -> Refusal {
+    Refusal::of_route(error, &trail.attempts()).on(route)
+}
+
+/// What an answer says in headers of itself and of its attempts, also where it is given again.
+fn kept_headers(streams: bool, trail: &Trail, route: &Route) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    tell_media_type(&mut headers, streams);
+    add_attempts(&mut headers, &trail.attempts(), route);
+    headers
 }
 
 /// An answer that was kept. It counts at the rate of its key, costs nothing, and asks no model.

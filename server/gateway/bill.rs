@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{Admitted, Gateway, refusal::Refusal};
+use super::{Admitted, Gateway, headers::add_rate, refusal::Refusal};
 use crate::{
     _core::{amount::Amount, units::Microdollars},
     keys::{ApiKey, RateLeft, Reservation, SpendingRefused},
@@ -229,7 +229,7 @@ impl Bill {
             return;
         };
         if let Some(left) = &it.rate {
-            add_rate_headers(headers, left);
+            add_rate(headers, left);
         }
         if let Some(limit) = it.limit {
             headers.insert(MAX_TOKENS, HeaderValue::from(limit));
@@ -255,7 +255,7 @@ pub(super) fn count_alone(
     if let Some(key) = admitted.call.program()
         && let Some(left) = rate_of(gateway, key, admitted.context.received_at)?
     {
-        add_rate_headers(headers, &left);
+        add_rate(headers, &left);
     }
     Ok(())
 }
@@ -267,20 +267,6 @@ fn rate_of(
 ) -> Result<Option<RateLeft>, Refusal> {
     let rate = gateway.spending.request(key, now);
     rate.map_err(|too_fast| Refusal::too_fast(&key.name, too_fast))
-}
-
-/// Says in headers what is left of a rate.
-pub(super) fn add_rate_headers(headers: &mut HeaderMap, left: &RateLeft) {
-    let name = |name| HeaderName::from_static(name);
-    headers.insert(name("x-ratelimit-limit-requests"), left.limit.into());
-    headers.insert(
-        name("x-ratelimit-remaining-requests"),
-        left.remaining.into(),
-    );
-    let seconds = left.full_in.as_millis().div_ceil(1_000);
-    if let Ok(reset) = HeaderValue::from_str(&format!("{seconds}s")) {
-        headers.insert(name("x-ratelimit-reset-requests"), reset);
-    }
 }
 
 fn refusal(key: &ApiKey, refused: &SpendingRefused, now: DateTime<Utc>) -> Refusal {

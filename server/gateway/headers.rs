@@ -1,11 +1,14 @@
-//! Headers in which an answer says who gave it, and what became of the attempts.
+//! Headers in which an answer says who gave it, what became of the attempts, and what is left of a rate.
 
 use std::time::Duration;
 
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::model_router::{AttemptEnd, Route, Tried};
+use crate::{
+    keys::RateLeft,
+    model_router::{AttemptEnd, Route, Tried},
+};
 
 const MODEL: HeaderName = HeaderName::from_static("x-modelramp-model");
 const VARIANT: HeaderName = HeaderName::from_static("x-modelramp-variant");
@@ -50,5 +53,19 @@ pub(super) fn add_attempts(headers: &mut HeaderMap, attempts: &[Tried], route: &
     }
     if *route.task != *crate::model_router::route::DIRECT {
         set(VARIANT, route.variant.name());
+    }
+}
+
+/// Says in headers what is left of a rate.
+pub(super) fn add_rate(headers: &mut HeaderMap, left: &RateLeft) {
+    let name = |name| HeaderName::from_static(name);
+    headers.insert(name("x-ratelimit-limit-requests"), left.limit.into());
+    headers.insert(
+        name("x-ratelimit-remaining-requests"),
+        left.remaining.into(),
+    );
+    let seconds = left.full_in.as_millis().div_ceil(1_000);
+    if let Ok(reset) = HeaderValue::from_str(&format!("{seconds}s")) {
+        headers.insert(name("x-ratelimit-reset-requests"), reset);
     }
 }

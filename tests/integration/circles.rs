@@ -14,7 +14,6 @@ type ModulePath = Vec<String>;
 
 /// Files and folders below one parent that need each other, to be parted: what an attempt at a model needs, and what it costs.
 const KNOWN_FOLDERS: &[&[&str]] = &[
-    &["gateway/bill", "gateway/refusal"],
     &[
         "model_router/breakers",
         "model_router/call",

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::{KeyLimit, Refusal};
-use crate::gateway::{bill, headers};
+use crate::gateway::headers;
 
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
@@ -128,7 +128,7 @@ impl Refusal {
         }
         dialect.name_call(headers, request_id);
         if let Some(KeyLimit::Rate(left)) = self.limit.as_deref() {
-            bill::add_rate_headers(headers, left);
+            headers::add_rate(headers, left);
         }
         if let Some(route) = &self.route {
             headers::add_attempts(headers, &self.attempts, route);
