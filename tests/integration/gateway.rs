@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::support::{
     app::{TestApp, TestAppBuilder},
     scripted_upstream::{End, Reply, Request, Upstream},
-    wait::{PATIENCE, eventually},
+    wait::{PATIENCE, eventually, until},
 };
 
 /// An application whose models `a` and `b` this upstream answers for, with a token.

@@ -45,7 +45,10 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use crate::support::scripted_upstream::{End, Reply, Upstream, token};
+use crate::support::{
+    scripted_upstream::{End, Reply, Upstream, token},
+    wait::until,
+};
 
 /// Keeps the events, in order.
 #[derive(Default)]

@@ -1,6 +1,9 @@
 //! Keys of programs: what they open, for whom, and until when.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use chrono::{TimeDelta, Utc};
 use modelramp::{
@@ -237,16 +240,21 @@ async fn callers_with_wrong_keys_who_have_to_wait_take_no_places_from_others() {
     let keys = gateway.app.setup.storage().await;
     let crm = key("crm", &secret, None);
     assert!(keys.add_key(&crm, &secret.hash, BY).await.unwrap());
+    let refused = [(); PLACES].map(|()| AtomicBool::new(false));
     // The connection of each is in use without a pause.
-    let flood = futures::future::join_all((0..PLACES).map(async |_| {
+    let flood = futures::future::join_all(refused.iter().map(async |refused| {
         let http = modelramp::_core::http_client::builder().build().unwrap();
         loop {
             let url = format!("{}/v1/models", gateway.app.url);
-            let _ = http.get(url).header("x-api-key", "wrong").send().await;
+            let answer = http.get(url).header("x-api-key", "wrong").send().await;
+            refused.fetch_or(answer.is_ok(), Ordering::Relaxed);
         }
     }));
     let good = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        until("each of them is refused", async || {
+            refused.iter().all(|it| it.load(Ordering::Relaxed))
+        })
+        .await;
         gateway.soon(&secret, 200).await;
     };
     tokio::select! {

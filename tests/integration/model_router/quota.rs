@@ -323,7 +323,10 @@ async fn who_comes_back_as_it_was_told_stands_in_line_with_those_who_wait_for_th
     let first = call();
     let trail = first.trail.clone();
     let others = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        until("the first call waits for the rest to end", async || {
+            trail.attempts().len() == 2
+        })
+        .await;
         let others = (0..5).map(|_| complete_call(&router, "alone", call()));
         futures::future::join_all(others).await
     };
