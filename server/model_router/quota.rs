@@ -9,6 +9,7 @@
 mod free;
 mod pool;
 pub mod record;
+mod rest;
 mod rest_news;
 pub mod schedule;
 mod sharing;

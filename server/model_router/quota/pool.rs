@@ -19,9 +19,10 @@ use self::{
 };
 use super::{
     AccountStanding,
+    rest::RestTimes,
     schedule::{
         AccountLimits, Claim, Clocks, ConversationTurn, LeftUntil, Schedule, SlotAnswer,
-        SlotRefusal, SlotRequest, day_of, rest::RestTimes,
+        SlotRefusal, SlotRequest, day_of,
     },
     used::Used,
 };

@@ -8,11 +8,9 @@
 //! slots that it wants are those of the last time.
 
 use super::{
-    schedule::{
-        DAY_MS, MINUTE, SKEW, day_of,
-        rest::{self, RestTimes},
-    },
-    used::{LastReport, Used},
+    rest::{self, RestTimes},
+    schedule::{DAY_MS, MINUTE, SKEW, day_of},
+    used::{LastReport, Most, Used},
 };
 
 /// Slots are noted by quarters of a second, so that the record of a busy account stays small. They count until the
@@ -44,17 +42,6 @@ pub struct AccountReport {
     pub rests_until_ms: i64,
     /// When the provider said so.
     pub rests_since_ms: i64,
-}
-
-/// What all processes together may use of an account.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Most {
-    /// Requests in any 60 seconds.
-    pub minute: Option<u32>,
-    /// Requests of a day.
-    pub day: Option<u32>,
-    /// Tokens in any 60 seconds.
-    pub tokens: Option<u64>,
 }
 
 /// More or less was used at some time.

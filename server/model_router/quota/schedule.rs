@@ -7,7 +7,6 @@ mod ask;
 mod common;
 mod kept;
 mod queue;
-pub(super) mod rest;
 mod room;
 mod start;
 mod tokens;
@@ -24,11 +23,11 @@ pub(super) use self::{
 };
 use self::{
     queue::{Queue, Waiter},
-    rest::Rest,
     room::KeptRoom,
     start::Need,
     tokens::Tokens,
 };
+use super::rest::Rest;
 
 /// The account's clock may differ from ours, and a request may travel, for so long.
 pub(super) const SKEW: Duration = Duration::from_secs(2);

@@ -4,7 +4,18 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::schedule::rest::RestTimes;
+use super::rest::RestTimes;
+
+/// What all processes together may use of an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Most {
+    /// Requests in any 60 seconds.
+    pub minute: Option<u32>,
+    /// Requests of a day.
+    pub day: Option<u32>,
+    /// Tokens in any 60 seconds.
+    pub tokens: Option<u64>,
+}
 
 /// What an account has used of its quota.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,8 @@ use tokio::{
 use super::{QuotaPool, now, slot::TakenSlot};
 use crate::model_router::quota::{
     record::{AccountReport, UsageChange},
-    schedule::{AccountLimits, Priority, Schedule, SlotRefusal, SlotRequest, rest::RestTimes},
+    rest::RestTimes,
+    schedule::{AccountLimits, Priority, Schedule, SlotRefusal, SlotRequest},
     store::QuotaStore,
     used::Used,
 };

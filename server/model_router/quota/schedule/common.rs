@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Claim, Clocks, Schedule, SlotRefusal, rest::Rest, start::Need};
-use crate::model_router::quota::{record::Most, used::Used};
+use super::{Claim, Clocks, Schedule, SlotRefusal, start::Need};
+use crate::model_router::quota::{
+    rest::Rest,
+    used::{Most, Used},
+};
 
 impl Schedule {
     /// What all processes together may use.

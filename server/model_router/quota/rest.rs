@@ -14,7 +14,7 @@ const STEPS: u32 = 8;
 const LONGEST_STEP: Duration = Duration::from_secs(1);
 
 /// How many may have gone so long after the end of a rest of this span.
-pub(in crate::model_router::quota) fn most_gone(span: Duration, since: Duration) -> u32 {
+pub(super) fn most_gone(span: Duration, since: Duration) -> u32 {
     let step = step(span).as_millis();
     let steps = since.as_millis().checked_div(step);
     match steps.and_then(|steps| u32::try_from(steps).ok()) {
@@ -25,26 +25,26 @@ pub(in crate::model_router::quota) fn most_gone(span: Duration, since: Duration)
 
 /// A rest by the clock, as processes tell each other of it: who learns of it late goes by the same steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::model_router::quota) struct RestTimes {
+pub(super) struct RestTimes {
     /// When the provider said so, in milliseconds since 1970.
-    pub(in crate::model_router::quota) since_ms: i64,
+    pub(super) since_ms: i64,
     /// When it is over.
-    pub(in crate::model_router::quota) until_ms: i64,
+    pub(super) until_ms: i64,
 }
 
 impl RestTimes {
-    pub(in crate::model_router::quota) fn span(self) -> Duration {
+    pub(super) fn span(self) -> Duration {
         span(self.since_ms, self.until_ms)
     }
 
     /// Whether nothing is left of it, nor of the steps behind it.
-    pub(in crate::model_router::quota) fn is_over(self, now_ms: i64) -> bool {
+    pub(super) fn is_over(self, now_ms: i64) -> bool {
         most_gone(self.span(), span(self.until_ms, now_ms)) == u32::MAX
     }
 
     /// This and another as one: it is over with the last of them, and its steps are those of the longest that was not
     /// over when the last was told.
-    pub(in crate::model_router::quota) fn or(self, other: Self) -> Self {
+    pub(super) fn or(self, other: Self) -> Self {
         let (first, last) = match self.until_ms < other.until_ms {
             true => (self, other),
             false => (other, self),
@@ -61,7 +61,7 @@ impl RestTimes {
 }
 
 /// From one time to another; nothing where that is before it.
-pub(in crate::model_router::quota) fn span(from_ms: i64, to_ms: i64) -> Duration {
+pub(super) fn span(from_ms: i64, to_ms: i64) -> Duration {
     let span = to_ms.saturating_sub(from_ms);
     Duration::from_millis(u64::try_from(span).unwrap_or(0))
 }
