@@ -23,15 +23,20 @@ struct Call {
     id: Option<String>,
     index: Option<u64>,
     name: Option<String>,
-    /// Its arguments, where it had all of them.
-    whole: Option<String>,
+    /// Its arguments, as far as they have come.
+    arguments: String,
 }
 
 impl Call {
+    /// Whether it names its tool and has all arguments of it.
+    fn is_whole(&self) -> bool {
+        self.name.is_some() && are_whole(&self.arguments)
+    }
+
     /// Whether this one says all of the other once more.
     fn repeats(&self, other: &Self) -> bool {
-        self.whole.is_some()
-            && (&self.whole, &self.name, &self.id) == (&other.whole, &other.name, &other.id)
+        (&self.arguments, &self.name, &self.id) == (&other.arguments, &other.name, &other.id)
+            && self.is_whole()
     }
 }
 
@@ -54,11 +59,10 @@ impl<'a> Fragment<'a> {
         let name = text(name).filter(|name| !name.is_empty());
         let bare = arguments.filter(|it| is_bare(it));
         let arguments = match bare {
-            Some(json) => Some(json.get().to_owned()),
-            None => text(arguments).filter(|it| !it.is_empty()),
+            Some(json) => json.get().to_owned(),
+            None => text(arguments).unwrap_or_default(),
         };
-        let goes_on = id.is_none() && name.is_none() && arguments.is_some();
-        let whole = arguments.filter(|it| name.is_some() && are_whole(it));
+        let goes_on = id.is_none() && name.is_none() && !arguments.is_empty();
         Self {
             json,
             function,
@@ -67,7 +71,7 @@ impl<'a> Fragment<'a> {
                 id,
                 index: index.and_then(|index| index.get().parse().ok()),
                 name,
-                whole,
+                arguments,
             },
             goes_on,
         }
@@ -162,11 +166,9 @@ impl Calls {
     /// What `goes_on` under a number that nobody knows belongs to the last call.
     fn place(&mut self, call: Call, goes_on: bool) -> Option<Place> {
         let Call {
-            id,
-            index,
-            name,
-            whole,
+            id, index, name, ..
         } = &call;
+        let is_whole = call.is_whole();
         let is_of_other_tool = |known: &Call| {
             let both = name.as_ref().zip(known.name.as_ref());
             both.is_some_and(|(name, known)| name != known)
@@ -184,9 +186,7 @@ impl Calls {
             let by_index = self.0.iter().rposition(same_index);
             match by_index {
                 _ if starts => None,
-                Some(place) if whole.is_some() && id.is_none() && self.whole(place).is_some() => {
-                    None
-                }
+                Some(place) if is_whole && id.is_none() && self.is_whole(place) => None,
                 Some(place) => Some(place),
                 None if goes_on || (index.is_none() && name.is_none()) => {
                     self.0.len().checked_sub(1)
@@ -194,11 +194,13 @@ impl Calls {
                 None => None,
             }
         });
-        if let Some(index) = known {
-            let before = whole.as_ref().and_then(|_| self.whole(index));
-            let is_repetition = before.is_some() && before == whole.as_deref();
+        if let Some((index, before)) = known.and_then(|it| Some((it, self.0.get_mut(it)?))) {
+            let is_repetition = is_whole && before.arguments == call.arguments;
             // Others give one id to all calls, each of which comes at once.
-            if before.is_none() || is_repetition {
+            if is_repetition || !is_whole || !before.is_whole() {
+                if !is_repetition {
+                    before.arguments += &call.arguments;
+                }
                 return Some(Place {
                     index,
                     is_later: true,
@@ -217,9 +219,9 @@ impl Calls {
         })
     }
 
-    /// The arguments of a call that had all of them at once.
-    fn whole(&self, place: usize) -> Option<&str> {
-        self.0.get(place)?.whole.as_deref()
+    /// Whether a call has all of its arguments.
+    fn is_whole(&self, place: usize) -> bool {
+        self.0.get(place).is_some_and(Call::is_whole)
     }
 }
 
@@ -411,6 +413,44 @@ mod tests {
                     .all(|it| it["function"].get("name").is_none())
             );
         }
+    }
+
+    #[test]
+    fn calls_that_came_in_pieces_and_are_told_once_more_at_the_end_come_once() {
+        let start = |id: &str| json!({"id": id, "function": {"name": "f", "arguments": ""}});
+        let part = |text: &str| json!({"function": {"arguments": text}});
+        let whole = |id: &str, x: u8| {
+            let arguments = format!("{{\"x\":{x}}}");
+            json!({"id": id, "function": {"name": "f", "arguments": arguments}})
+        };
+        for (last, ids) in [
+            (vec![whole("a", 1), whole("b", 2)], ["a", "b"]),
+            (vec![json!([whole("a", 1), whole("b", 2)])], ["a", "b"]),
+            (vec![json!([whole("0", 1), whole("0", 2)])], ["0", "0"]),
+        ] {
+            let mut fragments = vec![start(ids[0]), part("{\"x\":"), part("1}")];
+            match ids[0] == ids[1] {
+                // One id for all: the second comes at once.
+                true => fragments.push(whole(ids[1], 2)),
+                false => fragments.extend([start(ids[1]), part("{\"x\":"), part("2}")]),
+            }
+            fragments.extend(last.clone());
+            let mut told = [String::new(), String::new()];
+            for call in calls(&fragments) {
+                let index = call["index"].as_u64().unwrap() as usize;
+                told[index] += call["function"]["arguments"].as_str().unwrap();
+            }
+            assert_eq!(told, ["{\"x\":1}", "{\"x\":2}"], "{last:?}");
+        }
+        // A piece that is an object by itself, as it seems, repeats nothing.
+        let nested = [whole("a", 1)["function"]["arguments"].clone(), json!("}")];
+        let mut fragments = vec![start("a"), part("{\"y\":")];
+        fragments.extend(
+            nested.map(|it| json!({"id": "a", "function": {"name": "f", "arguments": it}})),
+        );
+        let out = calls(&fragments);
+        assert!(out.iter().all(|it| it["index"] == 0), "{out:?}");
+        assert_eq!(out[2]["function"]["arguments"], "{\"x\":1}");
     }
 
     #[test]
