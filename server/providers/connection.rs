@@ -3,7 +3,8 @@
 //! A server may close an idle connection just as the next request arrives on it. That request is lost
 //! without the head of a reply, and says nothing about the model; the same would happen to whoever asks
 //! seldom more than to whoever asks often. So it is sent once more, on a connection of its own. On a
-//! connection that was made for the request, and after a time limit, there is no second try.
+//! connection that was made for the request, where the server has had it for a while, and after a time limit, there
+//! is no second try: it may have been answered and billed.
 //!
 //! By HTTP/2 a server says itself that it did not begin with a request: it refuses the stream, or goes away
 //! before it. Then there is a second try on any connection. A stream that it resets otherwise was begun, on a
@@ -23,12 +24,16 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, header::ACCEPT_ENCODING};
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Request, Response, Url};
+use tokio::time::Instant;
 use tower::util::MapFutureLayer;
 
 use crate::_core::http_client;
 
 /// A connection is made within this, or the provider counts as down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection that its server has closed shows that within a turn of the network. Who closes it later had begun.
+const SOON: Duration = Duration::from_secs(5);
 
 tokio::task_local! {
     /// Whether a connection was made for the request that this task sends.
@@ -75,12 +80,13 @@ impl Http {
         request: impl Fn() -> reqwest::Result<Request>,
     ) -> reqwest::Result<Response> {
         let connects = Arc::new(AtomicBool::new(false));
+        let since = Instant::now();
         let sent = CONNECTS
             .scope(connects.clone(), self.pooled.execute(request()?))
             .await;
         let is_kept = !connects.load(Ordering::Relaxed);
         match sent {
-            Err(error) if may_be_repeated(&error, is_kept) => {
+            Err(error) if may_be_repeated(&error, is_kept && since.elapsed() < SOON) => {
                 tracing::debug!("the server did not take a request up; trying a fresh connection");
                 self.fresh()?.execute(request()?).await
             }
@@ -98,17 +104,17 @@ impl Http {
     }
 }
 
-/// Whether the server has not begun with a request: it says so, or the connection, which was kept alive, ended
-/// before the head of a reply.
-fn may_be_repeated(error: &reqwest::Error, is_kept: bool) -> bool {
+/// Whether the server has not begun with a request: it says so, or the connection ended before the head of a reply,
+/// and `was_stale`, as it was kept alive and ended soon.
+fn may_be_repeated(error: &reqwest::Error, was_stale: bool) -> bool {
     match http2_error(error) {
         Some(error) if error.is_remote() && error.is_reset() => {
             error.reason() == Some(h2::Reason::REFUSED_STREAM)
         }
         Some(error) if error.is_remote() && error.is_go_away() => {
-            is_kept || error.reason() == Some(h2::Reason::NO_ERROR)
+            was_stale || error.reason() == Some(h2::Reason::NO_ERROR)
         }
-        _ => is_kept && error.is_request() && !error.is_timeout() && !error.is_connect(),
+        _ => was_stale && error.is_request() && !error.is_timeout() && !error.is_connect(),
     }
 }
 

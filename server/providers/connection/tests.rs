@@ -6,6 +6,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
+    time::sleep,
 };
 
 use super::*;
@@ -19,9 +20,11 @@ enum Reaction {
     Resets(u8),
     /// Goes away with this code, and says that it took up none of the requests still open.
     GoesAway(u8),
+    /// Closes the connection after so many seconds.
+    Closes(u64),
 }
 
-use Reaction::{Answers, GoesAway, Resets};
+use Reaction::{Answers, Closes, GoesAway, Resets};
 
 const NO_ERROR: u8 = 0;
 const INTERNAL_ERROR: u8 = 2;
@@ -101,6 +104,7 @@ async fn serve(mut socket: TcpStream, script: Arc<Mutex<VecDeque<Reaction>>>) {
                     Answers => (HEADERS, END_STREAM_AND_HEADERS, stream, vec![STATUS_200]),
                     Resets(code) => (RST_STREAM, 0, stream, vec![0, 0, 0, code]),
                     GoesAway(code) => (GOAWAY, 0, 0, vec![0, 0, 0, 0, 0, 0, 0, code]),
+                    Closes(seconds) => return sleep(Duration::from_secs(seconds)).await,
                 };
                 write_frame(&mut socket, kind, flags, stream, &payload).await;
             }
@@ -166,4 +170,18 @@ async fn a_request_that_is_refused_twice_is_not_sent_a_third_time() {
     let request = || http.post(server.url.clone()).body("{}").build();
     http.send(request).await.unwrap_err();
     assert_eq!(*server.script.lock(), [Answers]);
+}
+
+#[tokio::test]
+async fn a_request_that_its_server_has_had_for_a_while_is_not_sent_once_more() {
+    for (seconds, is_answered) in [(0, true), (SOON.as_secs(), false)] {
+        let server = server([Answers, Closes(seconds), Answers]).await;
+        let http = http();
+        let request = || http.post(server.url.clone()).body("{}").build();
+        http.send(request).await.unwrap();
+        tokio::time::pause();
+        let answer = http.send(request).await;
+        tokio::time::resume();
+        assert_eq!(answer.is_ok(), is_answered, "{seconds} {answer:?}");
+    }
 }
