@@ -114,7 +114,10 @@ impl CacheableRequest {
         body: &RawObject,
         repetition: Option<&str>,
     ) -> Option<Self> {
-        (repetition.is_some() || has_one_answer(body)).then(|| {
+        // What has one likeliest answer has it under any key: clients that give each request a new one find it too.
+        let has_one = has_one_answer(body);
+        let repetition = repetition.filter(|_| !has_one);
+        (has_one || repetition.is_some()).then(|| {
             let mut digest = Sha256::new_with_prefix(body.to_json());
             // In no JSON there is a byte of 0.
             digest.update([0]);

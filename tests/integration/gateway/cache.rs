@@ -100,6 +100,14 @@ async fn a_request_that_is_repeated_under_its_key_has_one_answer() {
     ask("two", asking("a")).await;
     gateway.chat(&asking("a")).await;
     assert_eq!(asked(&gateway), 4);
+    // One that has a likeliest answer has it under any key.
+    let likeliest = likeliest("a");
+    gateway.chat(&likeliest).await;
+    for key in ["three", "four"] {
+        let again = ask(key, likeliest.clone()).await;
+        assert_eq!(again.header("x-modelramp-cache"), "hit", "{key}");
+    }
+    assert_eq!(asked(&gateway), 5);
     let refused = ask("", asking("a")).await;
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     assert!(refused.text.contains("idempotency-key"), "{}", refused.text);
