@@ -207,7 +207,8 @@ impl Connection {
                         return;
                     }
                 }
-                _ = checks.tick(), if slot.is_busy() => {
+                // Always: a condition would be looked at once, before the first request, and not again while nothing happens.
+                _ = checks.tick() => {
                     if waits.are_stalled() {
                         tracing::debug!("a client does not take its answers");
                         return;
@@ -222,4 +223,61 @@ impl Connection {
 fn busy() -> axum::response::Response {
     let retry_after = [(header::RETRY_AFTER, HeaderValue::from_static("1"))];
     (StatusCode::SERVICE_UNAVAILABLE, retry_after).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use axum::routing::get;
+    use bytes::Bytes;
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::{
+        _core::turns::Turns,
+        transport::bounds::{Budget, Connections},
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_no_answer_is_left_also_after_a_quiet_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/nothing", get(async || ()))
+            .route("/something", get(async || "something"));
+        let bounds = Bounds {
+            budget: Budget::new(1 << 21),
+            connections: Connections::new(1),
+            max_body_bytes: 1_000,
+            turns: Turns::default(),
+        };
+        let tasks = Tasks::default();
+        let server = serve(listener, router, &bounds, &tasks, pending(), Duration::ZERO);
+        let client = async {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let mut builder = h2::client::Builder::new();
+            builder.initial_window_size(0);
+            let (mut client, connection) = builder.handshake::<_, Bytes>(stream).await.unwrap();
+            let asks = async {
+                let mut answers = Vec::new();
+                for path in ["/nothing", "/something"] {
+                    let url = format!("http://a{path}");
+                    let request = http::Request::get(url).body(()).unwrap();
+                    let (answer, _) = client.send_request(request, true).unwrap();
+                    answers.push(answer.await.unwrap());
+                    sleep(2 * HEAD_TIMEOUT).await;
+                }
+                answers
+            };
+            tokio::select! {
+                _ = connection => {}
+                answers = asks => panic!("{answers:?} wait for longer than a client may take"),
+            }
+        };
+        tokio::select! {
+            _ = server => unreachable!("nobody stops it"),
+            ended = timeout(HEAD_TIMEOUT * 5, client) => ended.unwrap(),
+        }
+    }
 }
