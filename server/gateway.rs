@@ -134,9 +134,13 @@ impl Gateway {
         let mut admitted = match self.admit(endpoint, &parts).await {
             Ok(admitted) => admitted,
             Err(refused) => {
-                self.bounds.discard(body).await;
-                if refused.refusal.is_of_too_many() {
+                let is_of_too_many = refused.refusal.is_of_too_many();
+                if is_of_too_many {
+                    // Before its body, which may come slowly.
                     bounds::step_aside(&parts.extensions);
+                }
+                self.bounds.discard(body).await;
+                if is_of_too_many {
                     sleep(WRONG_KEY_PAUSE).await;
                 }
                 return refused.into_response(dialect);

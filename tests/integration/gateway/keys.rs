@@ -11,6 +11,10 @@ use modelramp::{
     keys::{ApiKey, ApiKeyStore, ApiKeys, KeyLimits, Secret},
 };
 use secrecy::ExposeSecret;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::*;
 
@@ -260,6 +264,39 @@ async fn callers_with_wrong_keys_who_have_to_wait_take_no_places_from_others() {
     tokio::select! {
         _ = flood => {}
         () = good => {}
+    }
+}
+
+#[tokio::test]
+async fn callers_with_wrong_keys_whose_bodies_come_slowly_take_no_places_either() {
+    const PLACES: usize = 4;
+    let setup = TestApp::builder()
+        .with_setting("WRONG_KEYS_PER_MINUTE", "1")
+        .with_setting("MAX_CONNECTIONS", &PLACES.to_string());
+    let gateway = Gateway::start_with(setup, |_, _| Reply::ok("hej")).await;
+    let secret = Secret::new();
+    let keys = gateway.app.setup.storage().await;
+    let crm = key("crm", &secret, None);
+    assert!(keys.add_key(&crm, &secret.hash, BY).await.unwrap());
+    let address = gateway.app.url.strip_prefix("http://").unwrap();
+    let flood = futures::future::join_all((0..PLACES).map(async |_| {
+        loop {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-api-key: wrong\r\n\
+                content-length: 100\r\n\r\n{";
+            let _ = stream.write_all(head.as_bytes()).await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    }));
+    let good = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        // Sooner than a slow body is given up.
+        let soon = gateway.soon(&secret, 200);
+        tokio::time::timeout(Duration::from_secs(5), soon).await
+    };
+    tokio::select! {
+        _ = flood => {}
+        answered = good => answered.unwrap(),
     }
 }
 
