@@ -4074,7 +4074,7 @@ export interface Watched {
   checkedAt: Date;
   /** Whether the provider has the model. */
   listing: Listing;
-  /** The day on which it ends, where that is told. */
+  /** The day on which it ends, where that is known. */
   retiresOn?: string;
   /** US dollars per million tokens, where they are others than the catalog's. */
   prices?: Prices;
