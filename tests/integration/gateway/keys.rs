@@ -272,7 +272,7 @@ async fn callers_with_wrong_keys_whose_bodies_come_slowly_take_no_places_either(
     const PLACES: usize = 4;
     let setup = TestApp::builder()
         .with_setting("WRONG_KEYS_PER_MINUTE", "1")
-        .with_setting("MAX_CONNECTIONS", &PLACES.to_string());
+        .with_setting("MAX_CONNECTIONS", PLACES.to_string());
     let gateway = Gateway::start_with(setup, |_, _| Reply::ok("hej")).await;
     let secret = Secret::new();
     let keys = gateway.app.setup.storage().await;
