@@ -177,7 +177,7 @@ export const da: Texts = {
   },
   evidence: {
     title: 'Evidens for, at kandidaten er dårligere', note: 'må ses på, så ofte du vil', watch: 'observation', hold: 'tilbagehold', rollback: 'tilbage', nothing: 'siger intet',
-    means: (e, n) => `${e} betyder: var kandidaten ikke dårligere end tolereret, kom højst én udrulning af ${n} nogensinde hertil.`, meansNothing: (e) => `${e} er næsten ingenting: 1 siger intet, og mindre end 1 taler for kandidaten.`,
+    means: (e, n) => `${e} betyder: var kandidaten ikke dårligere end tolereret, var højst én udrulning af ${n} nogensinde her ved en hel time.`, meansNothing: (e) => `${e} er næsten ingenting: 1 siger intet, og mindre end 1 taler for kandidaten.`,
     picture: (e, w, h, r) => `Evidens imod kandidaten, nu ${e}. Observation ved ${w}, tilbagehold ved ${h}, tilbage ved ${r}.`,
     time: 'Tid', e: 'Evidens', ratio: 'Forhold', decision: 'Beslutning',
     show: 'Vis evidensen', ratioTitle: 'Hvor ofte den fejler, som et multiplum af kontrol', ratioNote: 'som talt i dette trin', ratioBand: 'linje: som talt; bånd: gælder i hvert øjeblik, 95 %', control: 'som kontrol', now: 'nu', cursor: 'Piletasterne går fra punkt til punkt.',

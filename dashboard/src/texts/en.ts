@@ -176,7 +176,7 @@ export const en = {
   },
   evidence: {
     title: 'Evidence that the candidate is worse', note: 'may be looked at as often as you like', watch: 'watch', hold: 'hold', rollback: 'rollback', nothing: 'says nothing',
-    means: (e: string, n: string) => `${e} means: were the candidate no worse than tolerated, at most one rollout in ${n} would ever get here.`, meansNothing: (e: string) => `${e} is next to nothing: 1 says nothing, and less than 1 speaks for the candidate.`,
+    means: (e: string, n: string) => `${e} means: were the candidate no worse than tolerated, at most one rollout in ${n} would ever be here at a full hour.`, meansNothing: (e: string) => `${e} is next to nothing: 1 says nothing, and less than 1 speaks for the candidate.`,
     picture: (e: string, w: string, h: string, r: string) => `Evidence against the candidate, now ${e}. Watch at ${w}, hold at ${h}, rollback at ${r}.`,
     time: 'Time', e: 'Evidence', ratio: 'Ratio', decision: 'Decision',
     show: 'Show the evidence', ratioTitle: 'How often it fails, as a multiple of control', ratioNote: 'as counted in this stage', ratioBand: 'line: as counted; band: true at every moment, 95 %', control: 'as control', now: 'now', cursor: 'Arrow keys go from point to point.',
