@@ -39,6 +39,8 @@ const USERS: std::ops::RangeInclusive<i64> = 1..=200;
 const PACE: DriveRate = DriveRate {
     rate: 40.0,
     duration: Duration::from_secs(170),
+    // Those of a second: on a machine that is busy otherwise people send less, and what they send is answered in time.
+    max_open: 40,
 };
 
 /// Shows a rollout that completes and two that are taken back; takes less than three minutes.
@@ -100,7 +102,17 @@ async fn watch(
         "\nUsers sent {} messages meanwhile; {failed} were left without an answer.",
         tally.requests()
     ))?;
-    ensure!(failed == 0, "{failed} messages of users were not answered");
+    if tally.left_out > 0 {
+        print(&format!(
+            "{} more were not sent, as this machine is slow or busy.",
+            tally.left_out
+        ))?;
+    }
+    ensure!(
+        failed == 0,
+        "{failed} messages of users were not answered; most of them got: {}",
+        tally.commonest_failure().unwrap_or("no word of why")
+    );
     print("All three rollouts went as they should.")
 }
 

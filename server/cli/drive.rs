@@ -37,6 +37,8 @@ const MAX_RATE: f64 = 1_000.0;
 const MAX_DURATION: Duration = Duration::from_secs(60 * 60);
 /// The most users.
 const MAX_USERS: i64 = 100_000;
+/// Requests that are open at once.
+const MAX_OPEN: usize = 500;
 
 /// Sends bounded traffic of many users through a running server, and prints what it saw.
 #[derive(Debug, Args)]
@@ -103,6 +105,7 @@ pub async fn run(arguments: DriveArgs, sources: &Sources) -> anyhow::Result<()> 
     let pace = DriveRate {
         rate: arguments.rate,
         duration: arguments.duration,
+        max_open: MAX_OPEN,
     };
     let traffic = DrivenServer::new(&url, &tokens, arguments.task.name())?;
     let bar = Bar::new(&pace);

@@ -30,6 +30,7 @@ async fn users_are_seen_on_their_variants_with_what_became_of_their_requests() {
     let pace = DriveRate {
         rate: 100.0,
         duration: Duration::from_secs(2),
+        max_open: 500,
     };
     let mut last = None;
     let tally = traffic

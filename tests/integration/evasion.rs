@@ -54,6 +54,7 @@ async fn story(share: f64, fault: &str, answers_before: u64, expected: &str) -> 
     let pace = DriveRate {
         rate: 40.0,
         duration: Duration::from_secs(180),
+        max_open: 40,
     };
     let bad = json!({"error_rate": 1, "fault": fault, "latency_ms": 5});
     if answers_before == 0 {

@@ -27,8 +27,6 @@ use crate::{
     },
 };
 
-/// Requests that are open at once.
-const MAX_OPEN: usize = 500;
 /// Messages of one conversation, so that histories stay short.
 const CONVERSATION_LENGTH: u32 = 20;
 /// Calls at once while conversations are deleted.
@@ -45,6 +43,8 @@ pub struct DriveRate {
     pub rate: f64,
     /// How long.
     pub duration: Duration,
+    /// Requests that may be open at once; further ones are left out.
+    pub max_open: usize,
 }
 
 impl DriveRate {
@@ -184,7 +184,7 @@ impl DrivenServer {
             tokio::select! {
                 () = &mut stop => break,
                 () = sleep_until(next) => {
-                    if open.len() < MAX_OPEN {
+                    if open.len() < pace.max_open {
                         open.push(self.request(due));
                         seen.open.insert(due);
                     } else {
