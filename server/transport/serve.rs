@@ -239,13 +239,15 @@ mod tests {
         transport::bounds::{Budget, Connections},
     };
 
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_no_answer_is_left_also_after_a_quiet_time() {
+    /// Asks for one path after another, with minutes between, as a client that has room for so many bytes of each answer,
+    /// and makes no more. Returns when its connection is closed.
+    async fn is_left(window: u32, paths: &[&str]) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new()
             .route("/nothing", get(async || ()))
-            .route("/something", get(async || "something"));
+            .route("/something", get(async || "something"))
+            .route("/much", get(async || "x".repeat(100_000)));
         let bounds = Bounds {
             budget: Budget::new(1 << 21),
             connections: Connections::new(1),
@@ -257,11 +259,11 @@ mod tests {
         let client = async {
             let stream = TcpStream::connect(address).await.unwrap();
             let mut builder = h2::client::Builder::new();
-            builder.initial_window_size(0);
+            builder.initial_window_size(window);
             let (mut client, connection) = builder.handshake::<_, Bytes>(stream).await.unwrap();
             let asks = async {
                 let mut answers = Vec::new();
-                for path in ["/nothing", "/something"] {
+                for path in paths {
                     let url = format!("http://a{path}");
                     let request = http::Request::get(url).body(()).unwrap();
                     let (answer, _) = client.send_request(request, true).unwrap();
@@ -279,5 +281,18 @@ mod tests {
             _ = server => unreachable!("nobody stops it"),
             ended = timeout(HEAD_TIMEOUT * 5, client) => ended.unwrap(),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_no_answer_is_left_also_after_a_quiet_time() {
+        is_left(0, &["/nothing", "/something"]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_room_for_a_part_of_an_answer_is_left_as_well() {
+        for window in [1, 7, 65_535] {
+            is_left(window, &["/much"]).await;
+        }
+        is_left(1, &["/something"]).await;
     }
 }

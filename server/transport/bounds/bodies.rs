@@ -197,9 +197,18 @@ impl hyper::body::Body for Claimed {
     }
 }
 
+/// Bytes of an answer that go to an HTTP/2 connection at once, as one frame of HTTP/2 has them.
+const PIECE: usize = 16 * 1024;
+
 /// The body of an answer: its request is under way until it is sent, and its bytes are counted.
+///
+/// An HTTP/2 connection takes a piece as soon as its client has room for one byte of it, and is done with the answer when it
+/// has the last one. So a long answer goes piece by piece, and the last byte of one that is there as a whole by itself: it is
+/// under way until there is room for nearly all of it.
 pub(in crate::transport) struct Sending {
     body: Body,
+    /// What the connection has not taken yet of what the body gave; nothing but by HTTP/2.
+    rest: Bytes,
     _held: BudgetShare,
     _request: Arc<RequestUnderWay>,
     /// Absent where the connection's own writes show whether the peer reads.
@@ -217,6 +226,7 @@ impl Sending {
         let size = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         Ok(Self {
             body,
+            rest: Bytes::new(),
             _held: bounds.hold_answer(size)?,
             _request: request,
             waits: waits.map(UnreadAnswers::add),
@@ -232,19 +242,42 @@ impl hyper::body::Body for Sending {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if let Some(wait) = &self.waits {
+        let Self {
+            body, rest, waits, ..
+        } = &mut *self;
+        let Some(wait) = waits else {
+            return Pin::new(body).poll_frame(cx);
+        };
+        wait.set(true);
+        if rest.is_empty() {
+            let frame = Pin::new(&mut *body).poll_frame(cx);
             wait.set(frame.is_ready());
+            match ready!(frame).map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => *rest = data,
+                Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
         }
-        frame
+        let piece = match rest.len() {
+            last @ 2..=PIECE if body.is_end_stream() => last - 1,
+            all => all.min(PIECE),
+        };
+        Poll::Ready(Some(Ok(Frame::data(rest.split_to(piece)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (of_body, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut size = SizeHint::new();
+        if let Some(most) = of_body.upper() {
+            size.set_upper(most.saturating_add(rest));
+        }
+        size.set_lower(of_body.lower().saturating_add(rest));
+        size
     }
 }
 

@@ -254,6 +254,13 @@ pub(super) fn all(server: &Server) -> Vec<Flood> {
             http2::documents(server, 100),
         ),
         flood(
+            "HTTP/2 with room for one byte",
+            40,
+            READING,
+            http2::opening(1),
+            http2::documents(server, 100),
+        ),
+        flood(
             "HTTP/2 heads without end",
             10,
             READING,
