@@ -51,7 +51,13 @@ impl Controller {
         let is_same = last.is_some_and(|last| last.mark == mark);
         let stored = match is_same {
             true => self.under_way().await?,
-            false => Memory::load(&*self.store).await?.rollouts,
+            false => match Memory::load(&*self.store).await {
+                Ok(memory) => memory.rollouts,
+                Err(error) => {
+                    self.follow_known().await?;
+                    return Err(error);
+                }
+            },
         };
         let changes = self.changes_to(&stored).await?;
         let mut inner = self.inner.lock();
@@ -80,6 +86,30 @@ impl Controller {
         };
         let stored = self.store.rollouts(&ids).await?;
         stored.iter().map(Rollout::from_stored).collect()
+    }
+
+    /// Where one rollout that is stored is damaged: serves what was decided of the others that this process knows, or
+    /// nobody here would hear that one of them was taken back. Of the damaged one what is known stays in force, and nothing
+    /// new begins.
+    async fn follow_known(&self) -> anyhow::Result<()> {
+        let ids: Vec<_> = {
+            let inner = self.inner.lock();
+            let known = inner.rollouts.iter();
+            known.map(|it| it.status.id.clone()).collect()
+        };
+        let mut readable = Vec::new();
+        for id in ids {
+            if let Ok(Some(stored)) = self.store.rollout(&id).await {
+                readable.extend(Rollout::from_stored(&stored).ok());
+            }
+        }
+        let changes = self.changes_to(&readable).await?;
+        let mut inner = self.inner.lock();
+        inner.adopt(readable, true, self.world.now().wall);
+        self.publish(&inner);
+        drop(inner);
+        self.send_changes(changes);
+        Ok(())
     }
 
     /// Announces to whoever listens what other processes did.

@@ -71,6 +71,31 @@ async fn a_candidate_that_fails_at_a_process_that_follows_is_taken_back_everywhe
 }
 
 #[tokio::test]
+async fn a_damaged_rollout_keeps_no_rollback_of_another_from_who_follows() {
+    let (first, second) = two().await;
+    let id = first.started().await.id;
+    second.second(0, |_| false).await;
+    assert_eq!(second.serves(), 10.0);
+    {
+        let mut db = first.store.0.lock();
+        let mut damaged = db.rollouts[0].clone();
+        damaged.id = "00000000-0000-7000-8000-000000000001".into();
+        damaged.status = serde_json::Value::Null;
+        db.rollouts.push(damaged);
+    }
+    let back = first.steer(&id, 1, "a bad one", CommandKind::RollBack);
+    back.await.expect("rolled back");
+    let mut changes = second.controller.subscribe();
+    for _ in 0..2 {
+        second.second(0, |_| false).await;
+        assert_eq!(second.serves(), 0.0);
+    }
+    let told = changes.try_recv().expect("listeners are told of it");
+    assert_eq!(told.action.name(), "rolled-back");
+    assert!(changes.try_recv().is_err(), "once");
+}
+
+#[tokio::test]
 async fn who_takes_over_loses_nothing_and_counts_nothing_twice() {
     let (first, second) = two().await;
     let id = first.started().await.id;
