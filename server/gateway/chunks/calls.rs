@@ -25,6 +25,8 @@ struct Call {
     name: Option<String>,
     /// Its arguments, as far as they have come.
     arguments: String,
+    /// Whether they came with later fragments than the first.
+    is_in_pieces: bool,
 }
 
 impl Call {
@@ -72,6 +74,7 @@ impl<'a> Fragment<'a> {
                 index: index.and_then(|index| index.get().parse().ok()),
                 name,
                 arguments,
+                is_in_pieces: false,
             },
             goes_on,
         }
@@ -181,7 +184,14 @@ impl Calls {
         };
         let same_index =
             |known: &Call| index.is_some() && known.index == *index && !is_of_other_tool(known);
-        let known = self.0.iter().rposition(same_id).or_else(|| {
+        // Who gives no ids and writes a call in pieces writes none at once but to tell it once more.
+        let is_told_again = |known: &Call| {
+            let is_same = known.name == *name && known.arguments == call.arguments;
+            id.is_none() && is_whole && is_same && known.is_in_pieces && !is_other(known)
+        };
+        let mut calls = self.0.iter();
+        let known = calls.rposition(|known| same_id(known) || is_told_again(known));
+        let known = known.or_else(|| {
             let starts = name.is_some() && id.is_some();
             let by_index = self.0.iter().rposition(same_index);
             match by_index {
@@ -200,6 +210,7 @@ impl Calls {
             if is_repetition || !is_whole || !before.is_whole() {
                 if !is_repetition {
                     before.arguments += &call.arguments;
+                    before.is_in_pieces |= !call.arguments.is_empty();
                 }
                 return Some(Place {
                     index,
@@ -441,6 +452,25 @@ mod tests {
                 told[index] += call["function"]["arguments"].as_str().unwrap();
             }
             assert_eq!(told, ["{\"x\":1}", "{\"x\":2}"], "{last:?}");
+        }
+        // One that has no id.
+        for index in [None, Some(0)] {
+            let call = |name: Option<&str>, arguments: &str| {
+                let mut call = json!({"function": {"arguments": arguments}});
+                name.into_iter()
+                    .for_each(|name| call["function"]["name"] = name.into());
+                index
+                    .into_iter()
+                    .for_each(|it: u8| call["index"] = it.into());
+                call
+            };
+            let [first, second] = [call(Some("f"), ""), call(None, "{\"x\":")];
+            let [third, again] = [call(None, "1}"), call(Some("f"), "{\"x\":1}")];
+            let out = calls(&[first, second, third, again]);
+            let told = out.iter().map(|it| &it["function"]["arguments"]);
+            let wanted = json!(["", "{\"x\":", "1}", ""]);
+            assert_eq!(json!(told.collect::<Vec<_>>()), wanted, "{index:?}");
+            assert!(out.iter().all(|it| it["index"] == 0), "{out:?}");
         }
         // A piece that is an object by itself, as it seems, repeats nothing.
         let nested = [whole("a", 1)["function"]["arguments"].clone(), json!("}")];
