@@ -127,8 +127,15 @@ impl GatewayCall {
     }
 
     fn new(who: Who, headers: &HeaderMap) -> Result<Self, Refusal> {
-        let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
-        let patience = match text(&DEADLINE) {
+        let text = |name: &HeaderName| {
+            let text = headers.get(name).map(|value| value.to_str().map(str::trim));
+            text.transpose().map_err(|_| {
+                let message =
+                    format!("`{name}` is no text: expected one of ASCII that can be seen");
+                Refusal::bad_request(None, message)
+            })
+        };
+        let patience = match text(&DEADLINE)? {
             None => DEADLINE_MAX,
             Some(text) => {
                 let ms = text.parse().ok().filter(|ms| *ms > 0_u64);
@@ -139,14 +146,14 @@ impl GatewayCall {
                 DEADLINE_MAX.min(Duration::from_millis(ms))
             }
         };
-        let priority = match text(&PRIORITY) {
+        let priority = match text(&PRIORITY)? {
             None => Priority::default(),
             Some(text) => Priority::named(text).ok_or_else(|| {
                 let expected = "expected `interactive`, `background` or `batch`";
-                Refusal::bad_request(None, format!("`{PRIORITY}` is no priority; {expected}"))
+                Refusal::bad_request(None, format!("`{PRIORITY}` is `{text}`; {expected}"))
             })?,
         };
-        let calls = text(&CALLS).map(|text| {
+        let calls = text(&CALLS)?.map(|text| {
             let calls = text
                 .parse()
                 .ok()
@@ -176,7 +183,10 @@ impl GatewayCall {
             priority,
             calls: calls.transpose()?,
             may_keep: !forbids_keeping(headers),
-            trace: text(&TRACE_PARENT).and_then(TraceParent::parse),
+            trace: text(&TRACE_PARENT)
+                .ok()
+                .flatten()
+                .and_then(TraceParent::parse),
         })
     }
 
@@ -320,6 +330,24 @@ mod tests {
         let forbids = |value: &str| forbids_keeping(&headers(&[("cache-control", value)]));
         assert!(forbids("no-store") && forbids("private, No-Cache") && forbids("max-age=0"));
         assert!(!forbids("max-age=60"));
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_read_is_refused_by_name() {
+        let call = |name: &HeaderName| {
+            let who = Who::User {
+                id: 7,
+                is_admin: false,
+            };
+            let value = HeaderValue::from_bytes(b"\xf8").unwrap();
+            GatewayCall::new(who, &HeaderMap::from_iter([(name.clone(), value)]))
+        };
+        for name in [DEADLINE, PRIORITY, CALLS, SUBJECT, IDEMPOTENCY_KEY] {
+            let refusal = call(&name).err().unwrap();
+            let message = refusal.to_error().message;
+            assert!(message.contains(name.as_str()), "{message}");
+        }
+        assert!(call(&TRACE_PARENT).is_ok(), "a trace is no reason");
     }
 
     #[test]
