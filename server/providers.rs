@@ -83,6 +83,9 @@ pub struct ChatRequest {
     pub given: Option<RawObject>,
     /// What other providers get of that body than OpenRouter, where this server wrote it.
     pub elsewhere: Option<Elsewhere>,
+    /// The model, by its name in the catalog, whose thoughts of earlier turns that body carries. No other model is shown
+    /// them: its server may refuse what it does not know.
+    pub thoughts_of: Option<Arc<str>>,
     /// What the model is told first, where neither its bundle nor the task has a prompt.
     pub instructions: Option<&'static str>,
     /// Its span, in a trace of the caller's; a header.
@@ -101,6 +104,7 @@ impl ChatRequest {
             rest: Map::new(),
             given: None,
             elsewhere: None,
+            thoughts_of: None,
             instructions: None,
             trace: None,
             reading: Reading::default(),

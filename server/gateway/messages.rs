@@ -40,12 +40,12 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let asked = super::values(&body)?;
     let asking = gateway.cache.asking(&admitted.call, ENDPOINT.path(), &body);
     drop(body);
-    let model = route.models.first().map_or("", |model| &*model.name);
+    let model = route.models.first().map(|model| model.name.clone());
     let Translated {
         body,
         elsewhere,
         mut dropped,
-    } = request::to_chat(&asked, model)?;
+    } = request::to_chat(&asked, model.as_deref().unwrap_or_default())?;
     let has_top_k = body.contains_key("top_k");
     let models = route.models.clone();
     let streams = asked.get("stream") == Some(&Value::Bool(true));
@@ -55,6 +55,7 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
         route,
         request: ChatRequest {
             elsewhere: Some(elsewhere),
+            thoughts_of: model,
             ..ChatRequest::passing_on(super::raw(&body)?)
         },
         streams,

@@ -7,6 +7,7 @@ use std::{borrow::Cow, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use http::{HeaderValue, StatusCode};
+use serde_json::Value;
 
 pub(super) use self::dialect::Dialect;
 use self::harmless::harmless;
@@ -108,6 +109,15 @@ impl Refusal {
     /// An answer that cannot be translated.
     pub(super) fn unreadable() -> Self {
         let message = "The model's answer cannot be read.";
+        Self::new(StatusCode::BAD_GATEWAY, Some("upstream_malformed"), message)
+    }
+
+    /// A call of a tool whose arguments are broken, where they cannot be told as the model wrote them.
+    pub(super) fn unreadable_call(name: &Value) -> Self {
+        let name = name.as_str().unwrap_or_default();
+        let message = format!(
+            "The model called the tool `{name}` with arguments that are no JSON object. Ask once more."
+        );
         Self::new(StatusCode::BAD_GATEWAY, Some("upstream_malformed"), message)
     }
 

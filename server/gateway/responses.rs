@@ -38,12 +38,12 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let route = target::route(&gateway.models, &admitted.call, &body)?;
     let asking = gateway.cache.asking(&admitted.call, ENDPOINT.path(), &body);
     drop(body);
-    let model = route.models.first().map_or("", |model| &*model.name);
+    let model = route.models.first().map(|model| model.name.clone());
     let Translated {
         body,
         dropped,
         tools,
-    } = request::to_chat(&asked, model)?;
+    } = request::to_chat(&asked, model.as_deref().unwrap_or_default())?;
     let streams = asked.get("stream") == Some(&Value::Bool(true));
     // It may be long, and no answer repeats it. The rest is kept as long as the answer lasts.
     asked.remove("input");
@@ -51,7 +51,10 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let room = gateway.bounds.hold_message(&kept)??;
     drop(kept);
     let asked = RouteRequest {
-        request: ChatRequest::passing_on(super::raw(&body)?),
+        request: ChatRequest {
+            thoughts_of: model,
+            ..ChatRequest::passing_on(super::raw(&body)?)
+        },
         route,
         streams,
         asking,

@@ -3,35 +3,62 @@
 //! It belongs to the model that thought it. A conversation that comes to another model, or back, brings
 //! what that server refuses, or lacks what it wants; mended, the same request is taken.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::providers::{RawObject, fault::Fault};
 
 /// The request without foreign thoughts, or with empty ones where they are missed; `None` where that is no
 /// other request.
 pub(super) fn mended(given: &RawObject, fault: &Fault) -> Option<RawObject> {
+    let change = match fault.detail().contains("passed back") {
+        true => add_missed,
+        false => remove_thoughts,
+    };
+    changed(given, change)
+}
+
+/// The request without thoughts; `None` where it has none.
+pub(super) fn without_thoughts(given: &RawObject) -> Option<RawObject> {
+    changed(given, remove_thoughts)
+}
+
+/// The request with each message changed; `None` where none was.
+fn changed(given: &RawObject, change: fn(&mut Map<String, Value>) -> bool) -> Option<RawObject> {
     let messages = given.get("messages")?;
     let mut messages: Vec<Value> = serde_json::from_str(messages.get()).ok()?;
-    let are_missed = fault.detail().contains("passed back");
     let mut is_other = false;
     for message in messages.iter_mut().filter_map(Value::as_object_mut) {
-        if are_missed {
-            let is_call = message.contains_key("tool_calls");
-            if is_call && !message.contains_key("reasoning_content") {
-                message.insert("reasoning_content".into(), "".into());
-                is_other = true;
-            }
-            continue;
-        }
-        is_other |= message.shift_remove("reasoning_details").is_some();
-        let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
-        for call in calls.into_iter().flatten().filter_map(Value::as_object_mut) {
-            is_other |= call.shift_remove("extra_content").is_some();
-        }
+        is_other |= change(message);
     }
-    let mut mended = given.clone();
-    mended.set("messages", &messages).ok()?;
-    is_other.then_some(mended)
+    if !is_other {
+        return None;
+    }
+    let mut changed = given.clone();
+    changed.set("messages", &messages).ok()?;
+    Some(changed)
+}
+
+fn add_missed(message: &mut Map<String, Value>) -> bool {
+    let misses = message.contains_key("tool_calls") && !message.contains_key("reasoning_content");
+    if misses {
+        message.insert("reasoning_content".into(), "".into());
+    }
+    misses
+}
+
+/// The fields of a message that hold thoughts.
+const THOUGHTS: [&str; 3] = ["reasoning", "reasoning_content", "reasoning_details"];
+
+fn remove_thoughts(message: &mut Map<String, Value>) -> bool {
+    let mut is_other = false;
+    for name in THOUGHTS {
+        is_other |= message.shift_remove(name).is_some();
+    }
+    let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
+    for call in calls.into_iter().flatten().filter_map(Value::as_object_mut) {
+        is_other |= call.shift_remove("extra_content").is_some();
+    }
+    is_other
 }
 
 #[cfg(test)]

@@ -345,13 +345,20 @@ impl Controller {
     /// not have in memory, is missing among them, and logged.
     pub async fn list(&self) -> Result<Vec<Status>, ControlError> {
         let stored = self.archive.list().await?;
-        let read: Vec<_> = stored.iter().map(StoredStatus::read).collect();
-        let inner = self.inner.lock();
-        let in_force = |id: &str| inner.get(id).map(|rollout| rollout.status.clone());
-        let statuses = stored.iter().zip(read).filter_map(|(stored, read)| {
-            in_force(&stored.id)
-                .or_else(|| read.inspect_err(|error| tracing::error!("{error:#}")).ok())
-        });
+        let in_force: Vec<_> = {
+            let inner = self.inner.lock();
+            let status = |stored: &StoredStatus| Some(inner.get(&stored.id)?.status.clone());
+            stored.iter().map(status).collect()
+        };
+        let statuses = stored
+            .iter()
+            .zip(in_force)
+            .filter_map(|(stored, in_force)| {
+                in_force.or_else(|| {
+                    let read = stored.read();
+                    read.inspect_err(|error| tracing::error!("{error:#}")).ok()
+                })
+            });
         Ok(statuses.collect())
     }
 

@@ -9,7 +9,7 @@ use super::super::{
     sequence::{arguments, call_id},
     thinking::Thoughts,
 };
-use crate::providers::finish;
+use crate::providers::finish::{self, Finish};
 
 /// What of a request its answer repeats.
 pub(super) struct Asked {
@@ -76,17 +76,25 @@ pub(super) fn message(raw: &str, model: &str, asked: &Asked) -> Result<String, R
     if !said.is_empty() {
         content.push(json!({"type": "text", "text": said}));
     }
+    let finish = finish::reason_of(choice);
+    let is_cut = matches!(
+        finish.and_then(Finish::of),
+        Some(Finish::Length | Finish::ContentFilter)
+    );
     let calls = message.get("tool_calls").and_then(Value::as_array);
     for call in calls.into_iter().flatten() {
         let function = &call["function"];
-        let arguments = arguments(&function["arguments"]);
-        content.push(json!({
-            "type": "tool_use", "id": call_id(&call["id"]), "name": function["name"], "input": input(&arguments),
-        }));
+        match input(&arguments(&function["arguments"])) {
+            Some(input) => content.push(json!({
+                "type": "tool_use", "id": call_id(&call["id"]), "name": function["name"], "input": input,
+            })),
+            // The caller learns of it by the reason.
+            None if is_cut => {}
+            None => return Err(Refusal::unreadable_call(&function["name"])),
+        }
     }
     let has_calls = calls.is_some_and(|calls| !calls.is_empty());
     let refuses = !text(message.get("refusal")).is_empty();
-    let finish = finish::reason_of(choice);
     let (stop_reason, stop_sequence) = asked.end(choice, finish, has_calls, refuses);
     let answer = json!({
         "id": id(&whole["id"]),
@@ -101,11 +109,16 @@ pub(super) fn message(raw: &str, model: &str, asked: &Asked) -> Result<String, R
     Ok(answer.to_string())
 }
 
-/// Arguments are a text of JSON; no text is no arguments.
-fn input(arguments: &str) -> Value {
+/// Arguments are a text of JSON; no text is no arguments. `None` where it is no object, as of a call that was cut: a tool
+/// that ran without its arguments could do harm.
+fn input(arguments: &str) -> Option<Value> {
+    if arguments.trim().is_empty() {
+        return Some(json!({}));
+    }
     match serde_json::from_str(arguments) {
-        Ok(input @ Value::Object(_)) => input,
-        _ => json!({}),
+        Ok(input @ Value::Object(_)) => Some(input),
+        Ok(Value::Null) => Some(json!({})),
+        _ => None,
     }
 }
 
@@ -174,6 +187,39 @@ mod tests {
     fn an_answer_that_was_cut_says_so() {
         for cut in ["length", "max_tokens"] {
             assert_eq!(stop_reason(Some(cut), false, false, false), "max_tokens");
+        }
+    }
+
+    #[test]
+    fn no_call_is_told_without_the_arguments_that_its_model_gave() {
+        let asked = json!({"model": "m"});
+        let asked = Asked::of(asked.as_object().unwrap());
+        let told = |arguments: Value, finish: &str| {
+            let call = json!([{"id": "c", "function": {"name": "pay", "arguments": arguments}}]);
+            let choice =
+                json!({"message": {"content": "a", "tool_calls": call}, "finish_reason": finish});
+            let raw = json!({ "choices": [choice] }).to_string();
+            message(&raw, "m", &asked)
+        };
+        for (arguments, input) in [
+            (json!(r#"{"a":1}"#), json!({"a": 1})),
+            (json!({"a": 1}), json!({"a": 1})),
+            (json!(""), json!({})),
+            (json!(" "), json!({})),
+            (json!("null"), json!({})),
+            (Value::Null, json!({})),
+        ] {
+            let told: Value =
+                serde_json::from_str(&told(arguments, "tool_calls").unwrap()).unwrap();
+            assert_eq!(told["content"][1]["input"], input);
+        }
+        for broken in [json!(r#"{"a":"#), json!("[1]"), json!("7"), json!([1])] {
+            let cut: Value =
+                serde_json::from_str(&told(broken.clone(), "length").unwrap()).unwrap();
+            assert_eq!(cut["content"], json!([{"type": "text", "text": "a"}]));
+            assert_eq!(cut["stop_reason"], "max_tokens");
+            let refused = format!("{:?}", told(broken, "tool_calls").unwrap_err());
+            assert!(refused.contains("`pay`"), "{refused}");
         }
     }
 

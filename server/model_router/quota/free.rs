@@ -15,34 +15,34 @@ use crate::{
 
 /// Between two questions for a quota that others may use as well.
 const QUOTA_INTERVAL: Duration = Duration::from_secs(600);
-/// The same after one that was not answered; twice as long after each further one.
-const QUOTA_RETRY: Duration = Duration::from_secs(60);
+/// The same after the first one that was not answered, as a network may come up with this server.
+const FIRST_RETRY: Duration = Duration::from_secs(5);
+/// The same after the second; twice as long after each further one.
+const RETRY: Duration = Duration::from_secs(60);
 
 impl ModelRouter {
     /// Asks OpenRouter what our account may do with models that cost nothing, as often as that is worth
     /// it. Other providers do not tell.
     pub async fn watch_quotas(self: Arc<Self>, stop: impl Future<Output = ()>) {
         let watch = async {
-            let mut retry = QUOTA_RETRY;
+            let mut retry = FIRST_RETRY;
             loop {
                 let pause = match self.learn_quotas().await {
-                    Ok(()) => QUOTA_INTERVAL,
-                    // A server that speaks the same and has nothing to tell.
-                    Err(fault) if fault.kind == FaultKind::NotFound => QUOTA_INTERVAL,
-                    Err(fault) => {
+                    Err(fault) if fault.kind != FaultKind::NotFound => {
                         tracing::warn!(
                             kind = fault.kind.name(),
                             "OpenRouter does not tell our account's quota"
                         );
-                        fault
-                            .retry_after
-                            .unwrap_or(retry)
-                            .clamp(retry, QUOTA_INTERVAL)
+                        let asked = fault.retry_after.unwrap_or(retry);
+                        let pause = asked.clamp(retry, QUOTA_INTERVAL);
+                        retry = (retry * 2).clamp(RETRY, QUOTA_INTERVAL);
+                        pause
                     }
-                };
-                retry = match pause {
-                    QUOTA_INTERVAL => QUOTA_RETRY,
-                    _ => (retry * 2).min(QUOTA_INTERVAL),
+                    // A server that speaks the same and has nothing to tell is not asked more often.
+                    Ok(()) | Err(_) => {
+                        retry = FIRST_RETRY;
+                        QUOTA_INTERVAL
+                    }
                 };
                 sleep(pause).await;
             }

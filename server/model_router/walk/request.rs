@@ -1,12 +1,12 @@
 //! The request as the model takes it that is asked next.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use serde_json::{Value, value::RawValue};
 
 use super::{Asks, Walk};
 use crate::{
-    model_router::{Call, catalog::Model, quota::schedule::ConversationTurn},
+    model_router::{Call, catalog::Model, quota::schedule::ConversationTurn, reasoning_state},
     providers::{
         ChatRequest, Reading, estimate,
         instructions::{self, InstructionPlace},
@@ -135,6 +135,15 @@ impl Walk<'_> {
         {
             // Messages that were read can be written.
             let _ = elsewhere.apply(given);
+        }
+        let are_of_another = |of: &Arc<str>| **of != *model.name;
+        if request.thoughts_of.as_ref().is_some_and(are_of_another)
+            && let Some(without) = request
+                .given
+                .as_ref()
+                .and_then(reasoning_state::without_thoughts)
+        {
+            request.given = Some(without);
         }
         if let Some(prompt) = prompt {
             instructions::tell(request, &prompt, InstructionPlace::First);

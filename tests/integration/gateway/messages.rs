@@ -1,5 +1,10 @@
 //! Anthropic's API in front of chat completions.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use super::*;
 
 fn message(content: &Value) -> Value {
@@ -359,4 +364,76 @@ async fn what_only_openrouter_takes_reaches_no_fallback_elsewhere() {
     let sent = gateway.upstream.requests();
     let sent: Vec<_> = sent.iter().map(|request| &request.body).collect();
     assert_eq!(sent, [&of_openrouter, &elsewhere, &elsewhere]);
+}
+
+#[tokio::test]
+async fn what_a_model_thought_reaches_no_other_model_of_its_route() {
+    let thinks = json!({"choices": [{"index": 0, "finish_reason": "tool_calls", "message": {
+        "role": "assistant", "content": "hej", "reasoning": "hm", "reasoning_content": "hm",
+        "reasoning_details": [{"type": "reasoning.text", "text": "hm", "signature": "s"}],
+        "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"},
+            "extra_content": {"google": {"thought_signature": "x"}}}],
+    }}]});
+    let is_first = Arc::new(AtomicBool::new(true));
+    let first = is_first.clone();
+    let upstream = Upstream::with(move |_, request| match request.body["model"].as_str() {
+        Some("a") if first.load(Ordering::Relaxed) => Reply::json(&thinks),
+        Some("a") => Reply::status(500),
+        _ => Reply::ok("hej"),
+    })
+    .await;
+    let text = format!(
+        "[providers.house]\nbase_url = \"{}\"\n\
+         [models.a]\nprovider = \"house\"\nid = \"a\"\ncontext = 8192\n\
+         [models.c]\nprovider = \"house\"\nid = \"c\"\ncontext = 8192\n\
+         [tasks.chat]\ncandidate = [\"a\", \"c\"]\ncontrol = [\"a\", \"c\"]\n",
+        upstream.base_url
+    );
+    let app = TestApp::builder().with_catalog(&text).start().await;
+    let gateway = Gateway {
+        token: app.setup.admin().await.to_owned(),
+        app,
+        upstream,
+    };
+    // Each wire: what is asked first, and how its answer is sent back.
+    let question = json!({"role": "user", "content": "hi"});
+    let mut asked = message(&json!([question]));
+    asked["model"] = "task/chat".into();
+    let said: Value = gateway.post("/v1/messages", asked.to_string()).await.json();
+    let result = json!({"type": "tool_result", "tool_use_id": "c", "content": "1"});
+    asked["messages"] = json!([
+        question,
+        {"role": "assistant", "content": said["content"]},
+        {"role": "user", "content": [result]},
+    ]);
+    let mut input = json!({
+        "model": "task/chat", "input": [question], "store": false, "include": ["reasoning.encrypted_content"],
+    });
+    let said: Value = gateway
+        .post("/v1/responses", input.to_string())
+        .await
+        .json();
+    let items = input["input"].as_array_mut().unwrap();
+    items.extend(said["output"].as_array().unwrap().iter().cloned());
+    items.push(json!({"type": "function_call_output", "call_id": "c", "output": "1"}));
+    is_first.store(false, Ordering::Relaxed);
+    for (path, body) in [("/v1/messages", asked), ("/v1/responses", input)] {
+        let before = gateway.upstream.requests().len();
+        let answer = gateway.post(path, body.to_string()).await;
+        assert_eq!(answer.header("x-modelramp-model"), "c", "{}", answer.text);
+        let sent = gateway.upstream.requests().split_off(before);
+        for request in sent {
+            let of_its_own = request.body["model"] == "a";
+            let message = &request.body["messages"][1];
+            let call = &message["tool_calls"][0];
+            assert_eq!(call["id"], "c", "{path}: {message}");
+            for thought in [
+                &message["reasoning"],
+                &message["reasoning_details"],
+                &call["extra_content"],
+            ] {
+                assert_eq!(thought.is_null(), !of_its_own, "{path}: {message}");
+            }
+        }
+    }
 }
